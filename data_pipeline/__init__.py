@@ -1,0 +1,1 @@
+"""Records, decoding, order and packing of face images."""

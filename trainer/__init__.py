@@ -1,0 +1,1 @@
+"""The training run: settings, loop, engines, checkpoints, evaluation."""

@@ -1,0 +1,1 @@
+"""Engines: how the backbone is trained data-parallel."""
