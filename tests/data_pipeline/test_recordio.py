@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import struct
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipeline import DataInputError, RecordError, RecordReader, RecordWriter
+
+MAGIC = struct.pack("<I", 0xCED7230A)
+# Sizes around the padding, and the magic word at aligned, unaligned, first, last and repeated places.
+PAYLOADS = [
+    *(bytes(range(1, size + 1)) for size in range(10)),
+    MAGIC,
+    MAGIC * 3,
+    b"abcd" + MAGIC + b"efg",
+    b"a" + MAGIC,
+    b"ab" + MAGIC + b"xy" + MAGIC + MAGIC + b"z",
+    MAGIC[:3] + MAGIC + b"q",
+    b"x" * 100_001,
+]
+
+
+def write(folder: Path, payloads: list[bytes], label: Any = None) -> tuple[Path, Path]:
+    rec, idx = folder / "a.rec", folder / "a.idx"
+    with RecordWriter(rec, idx) as out:
+        for key, payload in enumerate(payloads):
+            out.write(key, label=float(key) if label is None else label, id=key, payload=payload)
+    return rec, idx
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, PAYLOADS)
+    with RecordReader(rec, idx) as records:
+        assert len(records) == len(PAYLOADS)
+        assert list(records.keys()) == list(range(len(PAYLOADS)))
+        for key, payload in enumerate(PAYLOADS):
+            record = records[key]
+            assert (record.label, record.id, record.payload) == (float(key), key, payload)
+            assert bytes(records.payload_view(key)) == payload
+        located = records.locate(np.arange(len(PAYLOADS)))
+        assert located.label.tolist() == [float(key) for key in range(len(PAYLOADS))]
+        for payload, begin, end in zip(PAYLOADS, located.begin, located.end, strict=True):
+            assert begin == -1 or bytes(records.buffer[begin:end]) == payload
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.idx", "a.rec"]
+
+
+def test_vector_label(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, [b"abc", b""], label=[1.5, -2.0, 3.0])
+    with RecordReader(rec, idx) as records:
+        record = records[1]
+        assert isinstance(record.label, np.ndarray)
+        assert record.label.dtype == np.float32
+        assert record.label.tolist() == [1.5, -2.0, 3.0]
+        assert records[0].payload == b"abc"
+        assert records.vectors(np.array([0, 1]), 2).tolist() == [[1.5, -2.0]] * 2
+        assert records.locate(np.array([0])).label.tolist() == [1.5]
+
+
+def test_keys_in_any_order(tmp_path: Path) -> None:
+    rec, idx = tmp_path / "a.rec", tmp_path / "a.idx"
+    with RecordWriter(rec, idx) as out:
+        for key in (17, 3, 99, -4, 8):
+            out.write(key, label=1.0, id=key & 0xFF, payload=str(key).encode())
+    with RecordReader(rec, idx) as records:
+        assert list(records.keys()) == [17, 3, 99, -4, 8]
+        assert [records[key].payload for key in (99, 17, -4)] == [b"99", b"17", b"-4"]
+        assert 3 in records
+        assert 4 not in records
+        with pytest.raises(KeyError):
+            records[100]
+
+
+def test_a_missing_index_is_rebuilt(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, PAYLOADS)
+    idx.unlink()
+    for given_index in (idx, None):
+        with RecordReader(rec, given_index) as records:
+            assert [records[key].payload for key in list(records.keys())] == PAYLOADS
+    assert not idx.exists()
+
+
+def test_a_rebuilt_index_uses_ids_that_differ(tmp_path: Path) -> None:
+    rec, idx = tmp_path / "a.rec", tmp_path / "a.idx"
+    for ids, keys in (([7, 5, 6], [7, 5, 6]), ([0, 0, 0], [0, 1, 2])):
+        with RecordWriter(rec, idx) as out:
+            for ident in ids:
+                out.write(ident, label=0.0, id=ident, payload=b"x" * ident)
+        with RecordReader(rec) as records:
+            assert list(records.keys()) == keys
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, [])
+    for index in (idx, None):
+        with RecordReader(rec, index) as records:
+            assert len(records) == 0
+            assert 0 not in records
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OverflowError, match="too large"),
+        RecordWriter(tmp_path / "a.rec", tmp_path / "a.idx") as out,
+    ):
+        out.write(0, label=1e300, id=0, payload=b"abc")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataInputError, match="cannot be written"):
+        RecordWriter(tmp_path / "none" / "a.rec", tmp_path / "none" / "a.idx")
+
+
+def test_views_outlive_the_reader(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, [b"face"])
+    with RecordReader(rec, idx) as records:
+        view = records.payload_view(0)
+    assert bytes(view) == b"face"
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataInputError, match=r"no\.rec: cannot be opened"):
+        RecordReader(tmp_path / "no.rec", tmp_path / "no.idx")
+
+
+def test_every_truncation_is_found_on_opening(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, [b"abc", b"x" * 50, b"abcd" + MAGIC + b"efgh"])
+    whole = rec.read_bytes()
+    with RecordReader(rec, idx) as records:
+        starts = records.offsets.tolist()
+    for size in range(len(whole)):
+        rec.write_bytes(whole[:size])
+        with pytest.raises(RecordError) as caught:
+            RecordReader(rec, idx)
+        assert caught.value.file == rec
+        assert str(idx) in str(caught.value)
+        if size in (0, *starts):
+            continue
+        with pytest.raises(RecordError) as caught:
+            RecordReader(rec)
+        assert caught.value.offset <= size
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("0\t0\n1\t99999\n", "past the end"),
+        ("0\t-4\n", "below 0"),
+        ("0\t2\n", "4-byte"),
+        ("0\t99999999999999999999999999\n", "past the end"),
+        ("0\t0\n1\t4\n", "no record starts here"),
+        ("0\t0\n0\t0\n", "stands twice"),
+        ("0\t0\n1\n", "no index"),
+        ("zero\t0\n", "no index"),
+        ("0\t0.5\n", "no index"),
+        ("\xff", "no index"),
+    ],
+)
+def test_an_index_that_does_not_fit(tmp_path: Path, index: str, message: str) -> None:
+    rec, idx = write(tmp_path, [b"abc"])
+    idx.write_text(index, encoding="latin-1")
+    with pytest.raises(DataInputError, match=message) as caught:
+        RecordReader(rec, idx)
+    assert str(idx) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_record_is_named_when_read(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, [b"a" * 40, b"b" * 40, b"c" * 40])
+    whole = rec.read_bytes()
+    with RecordReader(rec, idx) as records:
+        offset = int(records.offsets[1])
+    # Word by word: the magic, a length beyond the file, a middle part, a record shorter than its header,
+    # more labels than there are bytes.
+    cases = [(0, 1), (1, 0x1FFFFFFF), (1, 2 << 29 | 64), (1, 8), (2, 0xFFFFFFFF), (2, 0x0FFFFFFF)]
+    for word, value in cases:
+        damaged = bytearray(whole)
+        struct.pack_into("<I", damaged, offset + 4 * word, value)
+        rec.write_bytes(damaged)
+        with RecordReader(rec, idx) as records:
+            assert records[0].payload == b"a" * 40
+            assert records[2].payload == b"c" * 40
+            with pytest.raises(RecordError) as caught:
+                records[1]
+            assert (caught.value.file, caught.value.offset) == (rec, offset)
+            with pytest.raises(RecordError) as caught:
+                records.locate(np.arange(3))
+            assert (caught.value.file, caught.value.offset) == (rec, offset)
+
+
+def test_sparse_file_beyond_4_gib(tmp_path: Path) -> None:
+    rec, idx = write(tmp_path, [b"first", b"last"])
+    with RecordReader(rec, idx) as records:
+        cut = int(records.offsets[1])
+    far = (5 << 30) + 4
+    content = rec.read_bytes()
+    with rec.open("wb") as file:
+        file.write(content[:cut])
+        file.seek(far)
+        file.write(content[cut:])
+    idx.write_text(f"0\t0\n1\t{far}\n")
+    with RecordReader(rec, idx) as records:
+        assert records[1].payload == b"last"
+        located = records.locate(np.array([1]))
+        assert bytes(records.buffer[located.begin[0] : located.end[0]]) == b"last"
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=4), st.integers(0, 200))
+@settings(max_examples=300, deadline=None)
+def test_mutations_end_in_a_record_error_or_a_record(changes: list[tuple[int, int]], cut: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rec, idx = write(folder, [b"abc" * 10, b"d" + MAGIC, b"abcd" + MAGIC + b"efgh"])
+        content = bytearray(rec.read_bytes())
+        for place, value in changes:
+            content[place % len(content)] = value
+        rec.write_bytes(content[: len(content) - cut] if cut < len(content) else content)
+        for index in (idx, None):
+            try:
+                with RecordReader(rec, index) as records:
+                    for key in list(records.keys()):
+                        _ = records[key]
+                    records.locate(np.arange(len(records)))
+            except RecordError:
+                pass
+
+
+def original() -> Any:
+    """The original `mxnet.recordio`, whose package itself does not import with today's numpy."""
+    if "mxnet" not in sys.modules:
+        found = importlib.machinery.PathFinder.find_spec("mxnet")
+        assert found is not None
+        sys.modules["mxnet"] = importlib.util.module_from_spec(importlib.machinery.ModuleSpec("mxnet", None))
+        sys.modules["mxnet"].__path__ = list(found.submodule_search_locations or [])
+    return importlib.import_module("mxnet.recordio")
+
+
+@pytest.mark.mxnet
+def test_the_original_reads_ours_and_we_read_its(tmp_path: Path) -> None:
+    mxnet = original()
+    rec, idx = write(tmp_path, PAYLOADS)
+    theirs = mxnet.MXIndexedRecordIO(str(idx), str(rec), "r")
+    for key, payload in enumerate(PAYLOADS):
+        header, content = mxnet.unpack(theirs.read_idx(key))
+        assert (header.flag, header.label, header.id, content) == (0, float(key), key, payload)
+    theirs.close()
+
+    rec2, idx2 = tmp_path / "b.rec", tmp_path / "b.idx"
+    theirs = mxnet.MXIndexedRecordIO(str(idx2), str(rec2), "w")
+    for key, payload in enumerate(PAYLOADS):
+        theirs.write_idx(key, mxnet.pack(mxnet.IRHeader(0, float(key), key, 0), payload))
+    theirs.close()
+    assert rec2.read_bytes() == rec.read_bytes()
+    assert idx2.read_bytes() == idx.read_bytes()
+    with RecordReader(rec2, idx2) as records:
+        assert [records[key].payload for key in list(records.keys())] == PAYLOADS
+
+
+@pytest.mark.mxnet
+def test_the_original_reads_our_vector_labels(tmp_path: Path) -> None:
+    mxnet = original()
+    rec, idx = write(tmp_path, [b"abc", MAGIC], label=[1.0, 2.5])
+    theirs = mxnet.MXIndexedRecordIO(str(idx), str(rec), "r")
+    header, content = mxnet.unpack(theirs.read_idx(1))
+    assert (header.flag, header.label.tolist(), content) == (2, [1.0, 2.5], MAGIC)
+    theirs.close()
+
+
+@pytest.mark.real_faces
+@pytest.mark.mxnet
+@pytest.mark.parametrize("name", ["fiw", "glint16"])
+def test_real_records_as_the_original_reads_them(shared_data: Path, name: str) -> None:
+    mxnet = original()
+    rec, idx = shared_data / name / "train.rec", shared_data / name / "train.idx"
+    theirs = mxnet.MXIndexedRecordIO(str(idx), str(rec), "r")
+    with RecordReader(rec, idx) as records, RecordReader(rec) as rebuilt:
+        assert list(records.keys()) == list(theirs.keys) == list(rebuilt.keys())
+        assert np.array_equal(records.offsets, rebuilt.offsets)
+        for key in list(records.keys())[::7]:
+            header, content = mxnet.unpack(theirs.read_idx(key))
+            record = records[key]
+            assert (np.array_equal(record.label, header.label), record.id) == (True, header.id)
+            assert record.payload == content
+    theirs.close()
