@@ -1,0 +1,74 @@
+"""Decoding by OpenCV: evaluation uses it, and tests hold the DALI loader against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.errors import DataInputError
+
+if TYPE_CHECKING:
+    import torch
+
+Payload = bytes | memoryview
+Images = npt.NDArray[np.uint8]
+
+
+def decode_image(payload: Payload) -> Images | None:
+    """uint8 [H, W, 3] RGB, or None if the bytes are no image that OpenCV can decode."""
+    import cv2
+
+    data = np.frombuffer(payload, dtype=np.uint8)
+    if not len(data):
+        return None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        return None
+    return image if image is None else np.asarray(image, dtype=np.uint8)
+
+
+def fit(image: Images, size: tuple[int, int]) -> Images:
+    """An image [H, W, 3] at another size: centre crop if only the width shrinks, otherwise bilinear resize.
+
+    112 x 112 to 112 x 96, the two sizes of the field, is the crop: both share one alignment template.
+    """
+    import cv2
+
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    if image.shape[0] == height and image.shape[1] > width:
+        left = (image.shape[1] - width) // 2
+        return image[:, left : left + width]
+    shrinks = image.shape[0] > height and image.shape[1] > width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def decode_images(payloads: Sequence[Payload], size: tuple[int, int] | None) -> Images:
+    """uint8 [n, H, W, 3] RGB of n encoded images, brought to `size` (height, width); None: the first's size.
+
+    Raises DataInputError naming the image's place in the list if one cannot be decoded.
+    """
+    images: list[Images] = []
+    for place, payload in enumerate(payloads):
+        image = decode_image(payload)
+        if image is None:
+            raise DataInputError(f"image {place} of {len(payloads)} cannot be decoded: JPEG or PNG expected")
+        size = size or (image.shape[0], image.shape[1])
+        images.append(fit(image, size))
+    if not images:
+        return np.zeros((0, *(size or (0, 0)), 3), dtype=np.uint8)
+    return np.stack(images)
+
+
+def normalise(images: Images) -> torch.Tensor:
+    """uint8 [n, H, W, 3] to float32 [n, 3, H, W], (x - 127.5) / 128 as in the paper."""
+    import torch
+
+    planes = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    return (planes.to(torch.float32) - 127.5).div_(128.0).contiguous()
