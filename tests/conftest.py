@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 # What each marker needs and the line that installs it. In CI, COSFACE_REQUIRE lists the markers whose
 # components must be there: their absence is a failure, not a skip.
 INSTALL_LINES = {
     "dali": "pip install -c constraints.txt nvidia-dali-cuda130",
-    "mtcnn": "pip install -c constraints.txt 'cosface[align]'",
+    "mtcnn": "pip install -c constraints.txt -e '.[align]'",
     "mxnet": "pip install --no-deps mxnet==1.9.1",
     "real_faces": "put the real faces at ../shared/data (COSFACE_SHARED_DATA names another place)",
     "gpu": "run on a machine with a CUDA device",
@@ -44,9 +46,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for name in missing:
             if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.skip(reason=f"needs {name}; {INSTALL_LINES[name]}"))
+                item.add_marker(pytest.mark.skip(reason=f"needs {name}: {INSTALL_LINES[name]}"))
         if item.get_closest_marker("slow") and not run_slow:
-            item.add_marker(pytest.mark.skip(reason="slow; run by `make test-slow`"))
+            item.add_marker(pytest.mark.skip(reason="slow: make test-slow"))
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """List what did not run on this machine, with the line that would make it run."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        terminalreporter.section("not run on this machine")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count:4d} × {reason}")
 
 
 @pytest.fixture
