@@ -22,6 +22,7 @@ def _rank_main(
     torch.set_num_threads(1)
     try:
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+        dist.barrier()  # a rank that ends while others still connect would break their connections
         results.put((rank, True, function(*args)))
     except BaseException:
         results.put((rank, False, traceback.format_exc()))

@@ -1,0 +1,82 @@
+"""The exchanges between ranks that the head needs: two collectives, everything else is built from them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from partial_fc.errors import CollectiveError
+
+
+class Communicator(Protocol):
+    """How ranks exchange tensors. Every rank makes the same calls, in the same order."""
+
+    rank: int
+    world_size: int
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """tensor: [*shape], the same shape on every rank. Returns [world_size, *shape], in rank order."""
+        ...
+
+    def all_to_all(self, tensor: Tensor) -> Tensor:
+        """tensor: [world_size, *shape]; row r goes to rank r. Returns the like, row r from rank r."""
+        ...
+
+
+class SingleRank:
+    """One rank alone: nothing to exchange."""
+
+    rank = 0
+    world_size = 1
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """The tensor itself, as the only row."""
+        return tensor.unsqueeze(0)
+
+    def all_to_all(self, tensor: Tensor) -> Tensor:
+        """The tensor itself: its only row stays."""
+        return tensor
+
+
+class TorchDistributed:
+    """torch.distributed over any process group; the group's timeout is the deadline of every exchange."""
+
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        self._group = group
+        self.rank = dist.get_rank(group)
+        self.world_size = dist.get_world_size(group)
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """See Communicator. Raises CollectiveError when a rank does not come in time."""
+        gathered = tensor.new_empty((self.world_size, *tensor.shape))
+        try:
+            # Flat views: gloo takes the concatenated layout only, nccl takes both.
+            dist.all_gather_into_tensor(gathered.view(-1), tensor.contiguous().view(-1), group=self._group)
+        except RuntimeError as error:
+            raise self._failed("all-gather", error) from error
+        return gathered
+
+    def all_to_all(self, tensor: Tensor) -> Tensor:
+        """See Communicator. Raises CollectiveError when a rank does not come in time."""
+        received = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        try:
+            dist.all_to_all_single(received, tensor.contiguous(), group=self._group)
+        except RuntimeError as error:
+            raise self._failed("all-to-all", error) from error
+        return received
+
+    def _failed(self, exchange: str, error: RuntimeError) -> CollectiveError:
+        return CollectiveError(
+            f"rank {self.rank} of {self.world_size}: the {exchange} of the head failed, "
+            f"a rank is gone or did not come in time: {str(error).splitlines()[0]}"
+        )
+
+
+def default_communicator() -> Communicator:
+    """torch.distributed's default group if it is initialised, else one rank alone."""
+    if dist.is_available() and dist.is_initialized():
+        return TorchDistributed()
+    return SingleRank()
