@@ -1,0 +1,143 @@
+"""Embeddings of encoded images, each rank its slice of them, all of them on every rank.
+
+An image's embedding is the network's output for it beside the output for its mirror image, concatenated as in
+the paper (Wang et al. 2018, section 4.1): the cosine of two such vectors weighs both views. (insightface adds
+the two outputs instead.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from data_pipeline.decode import decode_images, normalise
+from data_pipeline.errors import DataInputError
+from trainer.errors import TrainerInputError, TrainingFailed
+
+Embed = Callable[[Tensor], Tensor]
+
+# What can be wrong with an image, in the order in which ranks agree on the first of them.
+_UNREADABLE, _ZERO, _NOT_FINITE, _FINE = range(4)
+_STRIDE = 2**60
+
+
+@dataclass(frozen=True)
+class Place:
+    """This rank among those that share the work."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def slice_of(self, count: int) -> tuple[int, int]:
+        """First and last (exclusive) of ``count`` things that are this rank's; sizes differ by at most 1."""
+        return count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size
+
+
+def embed_images(
+    embed: Embed,
+    payloads: Sequence[bytes],
+    image_size: tuple[int, int],
+    device: torch.device,
+    place: Place | None = None,
+    batch_size: int = 64,
+) -> Tensor:
+    """[n, 2 * dim] float32 on the CPU: image and mirror, the same on every rank.
+
+    embed: [b, 3, H, W] float32 on ``device`` to [b, dim], in evaluation mode; payloads: n encoded images,
+    the same list on every rank. Every rank must call this together.
+    Raises TrainerInputError naming the first image that cannot be decoded, TrainingFailed naming the first
+    whose embedding is zero or not finite; on every rank the same.
+    """
+    place = place or Place()
+    if batch_size < 1:
+        raise TrainerInputError(f"the batch size must be at least 1, got {batch_size}")
+    if not payloads:
+        raise TrainerInputError("there is no image to embed")
+    first, last = place.slice_of(len(payloads))
+    parts: list[Tensor] = []
+    fault = (_FINE, 0)
+    with torch.no_grad():
+        for start in range(first, last, batch_size):
+            batch = payloads[start : min(start + batch_size, last)]
+            images = _decode(batch, image_size)
+            if isinstance(images, int):
+                fault = (_UNREADABLE, start + images)
+                break
+            part = _image_and_mirror(embed, images.to(device))
+            parts.append(part)
+            fault = min(fault, _first_fault(part, start))
+        if not parts:  # more ranks than images, or a first batch that is damaged: the width is still needed
+            probe = torch.zeros(1, 3, *image_size, device=device)
+            parts.append(_image_and_mirror(embed, probe)[:0])
+    _raise_together(fault, len(payloads), place, device)
+    return _gather(torch.cat(parts), len(payloads), place, device)
+
+
+def _decode(payloads: Sequence[bytes], image_size: tuple[int, int]) -> Tensor | int:
+    """The normalised images [b, 3, H, W], or the place of the first that is none."""
+    try:
+        return normalise(decode_images(payloads, image_size))
+    except DataInputError:
+        for index, payload in enumerate(payloads):
+            try:
+                decode_images([payload], image_size)
+            except DataInputError:
+                return index
+        raise
+
+
+def _image_and_mirror(embed: Embed, images: Tensor) -> Tensor:
+    """[b, 3, H, W] to [b, 2 * dim] on the CPU."""
+    return torch.cat([embed(images), embed(images.flip(3))], dim=1).float().cpu()
+
+
+def _first_fault(part: Tensor, start: int) -> tuple[int, int]:
+    lengths = torch.linalg.vector_norm(part.double(), dim=1)
+    for kind, bad in ((_ZERO, lengths == 0), (_NOT_FINITE, ~lengths.isfinite())):
+        if bad.any():
+            return kind, start + int(bad.nonzero()[0])
+    return _FINE, 0
+
+
+def _raise_together(fault: tuple[int, int], count: int, place: Place, device: torch.device) -> None:
+    # A rank that raised alone would leave the others waiting in the gather.
+    code = fault[0] * _STRIDE + fault[1]
+    if place.world_size > 1:
+        shared = torch.tensor([code], dtype=torch.int64, device=_exchange_device(device))
+        dist.all_reduce(shared, op=dist.ReduceOp.MIN)
+        code = int(shared.item())
+    kind, index = divmod(code, _STRIDE)
+    if kind == _UNREADABLE:
+        raise TrainerInputError(
+            f"image {index} of {count} cannot be decoded: JPEG or PNG expected; build the file again"
+        )
+    if kind != _FINE:
+        what = "zero" if kind == _ZERO else "not finite"
+        raise TrainingFailed(f"the embedding of image {index} of {count} is {what}: it has no direction")
+
+
+def _gather(local: Tensor, count: int, place: Place, device: torch.device) -> Tensor:
+    """All ranks' rows in order: [count, width] on the CPU of every rank."""
+    if place.world_size == 1:
+        return local
+    # Collectives want equal sizes: every slice is padded to the longest.
+    longest = -(-count // place.world_size)
+    padded = local.new_zeros(longest, local.shape[1])
+    padded[: len(local)] = local
+    padded = padded.to(_exchange_device(device))
+    received = [torch.empty_like(padded) for _ in range(place.world_size)]
+    dist.all_gather(received, padded)
+    rows = []
+    for rank, part in enumerate(received):
+        first, last = Place(rank, place.world_size).slice_of(count)
+        rows.append(part[: last - first].cpu())
+    return torch.cat(rows)
+
+
+def _exchange_device(device: torch.device) -> torch.device:
+    # Such as "cpu:gloo,cuda:nccl"; NCCL alone exchanges nothing that lies on the CPU.
+    return torch.device("cpu") if "cpu:" in dist.get_backend_config() else device
