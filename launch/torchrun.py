@@ -103,7 +103,8 @@ def culprit(ends: list[RankEnd]) -> RankEnd:
     """
     first_s = min(end.time_s for end in ends)
     early = [end for end in ends if end.time_s <= first_s + 1]
-    return min(early, key=lambda end: (end.code == -signal.SIGTERM, end.code > 0, end.rank))
+    by_request = (-signal.SIGTERM, EXIT_STOPPED)  # the agent has asked it to stop
+    return min(early, key=lambda end: (end.code in by_request, end.code > 0, end.rank))
 
 
 def describe(end: RankEnd) -> str:
