@@ -55,9 +55,7 @@ def plot_roc(
     axes.yaxis.set_major_formatter("{x:.1f}")
     axes.set_xlabel("False acceptance rate (different pairs taken for the same person)")
     axes.set_ylabel("True acceptance rate")
-    legend = axes.legend(loc="lower right", frameon=True, framealpha=0.92, edgecolor="none", fontsize=9.5)
-    for text in legend.get_texts():
-        text.set_color(INK)
+    _legend_below(figure, columns=3 if len(curves) == 2 else 2)
     _save(figure, path)
 
 
@@ -86,8 +84,7 @@ def plot_scores(result: VerificationResult, path: Path, title: str) -> bool:
         axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=label)
     axes.set_xlabel("Cosine of the two embeddings")
     axes.set_ylabel("Pairs")
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.22)  # room for the legend above the bars
-    axes.legend(loc="upper center", ncols=1, frameon=False, fontsize=9.5, labelcolor=INK)
+    _legend_below(figure, columns=2)
     _save(figure, path)
     return True
 
@@ -115,9 +112,7 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.6, 4.9), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(
-        title, loc="left", fontsize=12.5, color=INK, pad=12, fontweight="bold", parse_math=False
-    )
+    axes.set_title(title, loc="left", fontsize=12.5, color=INK, pad=12, fontweight="bold", parse_math=False)
     axes.grid(True, which="major", color=GRID, linewidth=0.9)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -128,6 +123,11 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
     return figure, axes
+
+
+def _legend_below(figure: Figure, columns: int) -> None:
+    # Outside the axes: inside, some curve always runs under it.
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9.5, labelcolor=INK)
 
 
 def _save(figure: Figure, path: Path) -> None:

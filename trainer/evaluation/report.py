@@ -22,10 +22,10 @@ Results = Mapping[str, VerificationResult]
 
 FOOTNOTE = (
     "Accuracy: mean ± deviation over the folds, each at the threshold found on the others. "
-    "TAR@FAR: – where the set has too few different pairs."
+    "TAR at FAR: – where the set has too few different pairs."
 )
 
-_HEADINGS = ("set", "pairs", "accuracy %", "AUC", "EER %", *(f"TAR@FAR {far}" for far in FAR_TARGETS))
+_HEADINGS = ("set", "pairs", "accuracy %", "AUC", "EER %", *(f"TAR % at FAR {far}" for far in FAR_TARGETS))
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --soft: #52606d; --line: #e4e7eb; --back: #fff; }
@@ -45,13 +45,27 @@ p.note { color: var(--soft); font-size: .9rem; }
 
 def results_table(results: Results, title: str | None = None) -> Table:
     """A rich table, one row a set."""
+    from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, caption=FOOTNOTE, caption_justify="left")
+    # Fits a terminal of 80 columns: short headings over several lines, numbers never cut.
+    table = Table(
+        title=None if title is None else Text(title),
+        caption=FOOTNOTE,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading == "set" else "right", no_wrap=heading != "set")
+        words = heading.replace("TAR % at FAR ", "TAR %\nat FAR\n")
+        table.add_column(
+            words, justify="left" if heading == "set" else "right", overflow="fold", vertical="bottom"
+        )
+        table.columns[-1].no_wrap = heading != "set"
     for row in _rows(results):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -131,10 +145,7 @@ def _rows(results: Results) -> list[list[str]]:
             f"{100 * result.accuracy:.2f} ± {100 * result.accuracy_std:.2f}",
             f"{result.auc:.6f}",
             f"{100 * result.eer:.2f}",
-            *(
-                "–" if tar is None else f"{100 * tar:.2f} %"
-                for tar in map(result.tar_at_far.get, FAR_TARGETS)
-            ),
+            *("–" if tar is None else f"{100 * tar:.2f}" for tar in map(result.tar_at_far.get, FAR_TARGETS)),
         ]
         for name, result in results.items()
     ]
