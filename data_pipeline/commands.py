@@ -1,0 +1,140 @@
+"""The data commands: `cosface pack`, `cosface pairs`, `cosface inspect`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from data_pipeline.errors import DataInputError
+
+Alignment = Literal["none", "mtcnn"]
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """Packs a folder of images, one sub-folder per identity, into a record folder to train on."""
+
+    images: Annotated[Positional[Path], arg(metavar="IMAGES")]
+    """Folder with one sub-folder of images per identity."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The record folder to write; it must not exist or be empty."""
+    align: Alignment = "none"
+    """mtcnn: find the face in each image and align it; none: the images are aligned already."""
+    size: Annotated[tuple[int, int], arg(metavar="H W")] = (112, 112)
+    """Height and width of the stored images, pixels."""
+    quality: int = 95
+    """JPEG quality, 1 to 100."""
+    workers: int = 0
+    """Processes that read and align; 0: one per processor."""
+
+
+@dataclass(frozen=True)
+class PairsOptions:
+    """Makes a verification set (.bin) of LFW's list of pairs and a folder of images."""
+
+    pairs: Annotated[Positional[Path], arg(metavar="PAIRS.txt")]
+    """LFW's list (pairs.txt, pairsDevTest.txt, ...)."""
+    images: Annotated[Positional[Path], arg(metavar="IMAGES")]
+    """Folder with NAME/NAME_0001.jpg."""
+    out: Annotated[Positional[Path], arg(metavar="OUT.bin")]
+    """The file to write."""
+    fold: int | None = None
+    """Only this fold, from 1."""
+    align: Alignment = "mtcnn"
+    """mtcnn: find the face in each image and align it; none: the images are aligned already."""
+    size: Annotated[tuple[int, int], arg(metavar="H W")] = (112, 112)
+    """Height and width of the stored images, pixels."""
+    quality: int = 95
+    """JPEG quality, 1 to 100."""
+    workers: int = 0
+    """Processes that read and align; 0: one per processor."""
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """Counts what a record folder holds and looks for damaged records; exit code 1 if there is any."""
+
+    dataset: Annotated[Positional[Path], arg(metavar="DATASET")]
+    """The record folder."""
+    json: Path | None = None
+    """Write the report to this file, as JSON."""
+
+
+def pack(options: PackOptions) -> int:
+    """`cosface pack`. Raises DataInputError."""
+    from data_pipeline.pack import SKIPPED_FILE, pack
+
+    _check(options)
+    report = pack(
+        options.images,
+        options.out,
+        align=options.align,
+        size=options.size,
+        quality=options.quality,
+        workers=options.workers or None,
+    )
+    print(f"{options.out}: {report.num_images} images of {len(report.identities)} identities")
+    if report.skipped:
+        print(f"{len(report.skipped)} files left out, listed in {options.out / SKIPPED_FILE}:")
+        _print_some([f"{path}: {reason}" for path, reason in report.skipped])
+    return 0
+
+
+def pairs(options: PairsOptions) -> int:
+    """`cosface pairs`. Raises DataInputError."""
+    from data_pipeline.pairs import build_pairs
+
+    _check(options)
+    report = build_pairs(
+        options.pairs,
+        options.images,
+        options.out,
+        fold=options.fold,
+        align=options.align,
+        size=options.size,
+        quality=options.quality,
+        workers=options.workers or None,
+    )
+    print(f"{options.out}: {report.num_pairs} pairs of {report.num_images} different images")
+    if report.faceless:
+        print(f"{len(report.faceless)} images without a face found, resized whole:")
+        _print_some([str(path) for path in report.faceless])
+    return 0
+
+
+def inspect(options: InspectOptions) -> int:
+    """`cosface inspect`. Raises DataInputError."""
+    from data_pipeline.inspect import inspect_dataset
+
+    report = inspect_dataset(options.dataset)
+    print(report.text())
+    if options.json is not None:
+        try:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise DataInputError(f"{options.json}: cannot be written: {error.strerror}") from None
+    return 1 if report.damaged else 0
+
+
+def _check(options: PackOptions | PairsOptions) -> None:
+    """Refuses settings out of range, before anything is read."""
+    from data_pipeline.prepare import Preparation
+
+    if options.workers < 0:
+        raise DataInputError(f"--workers: must be 0 or more, got {options.workers}")
+    try:
+        Preparation(align=options.align, size=options.size, quality=options.quality)
+    except ValueError as error:
+        raise DataInputError(f"--{error}") from None
+
+
+def _print_some(lines: list[str], shown: int = 10) -> None:
+    for line in lines[:shown]:
+        print(f"  {line}")
+    if len(lines) > shown:
+        print(f"  and {len(lines) - shown} more")
