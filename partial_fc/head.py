@@ -23,6 +23,7 @@ from partial_fc.kernels import tiles
 from partial_fc.margins import Margin
 from partial_fc.numerics import project, unit_rows
 from partial_fc.optim import SGD
+from partial_fc.sampling import sample_classes
 from partial_fc.shard import Backpropagated, Batch, Shard, target_logits
 from partial_fc.sharding import class_range
 
@@ -35,6 +36,7 @@ class _Forward:
 
     layout: Layout
     batch: Batch
+    selected: Tensor | None  # [S]
     slope: Tensor  # [T]
     negatives: Tensor  # [G]
     pull: Tensor  # [G]
@@ -49,6 +51,8 @@ class PartialFC:
     num_classes: classes of all ranks together; rank r owns `class_range`, ranges differ by one at most.
     embedding_dim: length of an embedding.
     margin: the loss; see margins.py.
+    sample_rate: the part of a rank's classes that a step computes with, the batch's own always among them;
+        the others keep centre and momentum bit for bit. Drawn from (seed, steps_taken).
     momentum, weight_decay: of the class centres, as torch.optim.SGD's.
     compute_dtype: what the matrix products are made in, torch.float32 or torch.bfloat16; sums, norms,
         centres and momentum are float32 either way.
@@ -64,6 +68,7 @@ class PartialFC:
         embedding_dim: int,
         margin: Margin,
         *,
+        sample_rate: float = 1.0,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         compute_dtype: torch.dtype = torch.float32,
@@ -75,10 +80,16 @@ class PartialFC:
             raise HeadInputError(f"embedding_dim must be at least 1, got {embedding_dim}")
         if compute_dtype not in (torch.float32, torch.bfloat16):
             raise HeadInputError(f"compute_dtype must be float32 or bfloat16, got {compute_dtype}")
+        if not 0 < sample_rate <= 1:
+            raise HeadInputError(f"sample_rate must be above 0 and at most 1, got {sample_rate}")
         self.num_classes = num_classes
         self.embedding_dim = embedding_dim
         self.margin = margin
         self.communicator = communicator or default_communicator()
+        self.sample_rate = sample_rate
+        self.steps_taken = 0
+        """Calls of `step` so far; a resumed run sets it, so that sampling goes on as it would have."""
+        self._seed = seed
         self._sgd = SGD(momentum, weight_decay)
         self._dtype = compute_dtype
         self._backpropagated: list[Backpropagated] = []
@@ -123,6 +134,7 @@ class PartialFC:
         """
         with self._lock:
             passes, self._backpropagated = self._backpropagated, []
+        self.steps_taken += 1
         if passes:
             with torch.no_grad():
                 tiles.update(self._shard, self.margin, self._dtype, passes, lr, self._sgd)
@@ -161,7 +173,8 @@ class PartialFC:
         self._check_range(all_labels, layout)  # on every rank alike: nobody is left waiting for the others
         inputs, inverse = unit_rows(gathered) if self.margin.normalised else (gathered, None)
         batch = Batch.of(inputs, all_labels, self._shard)
-        sums = tiles.negative_sums(self._shard, batch, self.margin, self._dtype, backward_follows)
+        selected = sample_classes(self._shard, batch, self.sample_rate, self._seed, self.steps_taken)
+        sums = tiles.negative_sums(self._shard, batch, self.margin, self._dtype, selected, backward_follows)
         centres, _ = tiles.centres_of(self._shard.weight[batch.rows], self.margin, torch.float32)
         targets = target_logits(self._shard, batch, self.margin, centres)
 
@@ -186,6 +199,7 @@ class PartialFC:
         return loss, _Forward(
             layout,
             batch,
+            selected,
             targets.slope,
             negatives,
             pull,
@@ -198,7 +212,13 @@ class PartialFC:
         gradient = scatter_gradient(self.communicator, forward.input_gradient, forward.layout)
         if forward.inverse is not None:
             gradient = project(gradient, forward.unit, forward.inverse)
-        passed = Backpropagated(forward.batch, forward.negatives, forward.pull * loss_gradient, forward.slope)
+        passed = Backpropagated(
+            forward.batch,
+            forward.negatives,
+            forward.selected,
+            forward.pull * loss_gradient,
+            forward.slope,
+        )
         with self._lock:
             self._backpropagated.append(passed)
         return gradient * (loss_gradient * self.communicator.world_size)

@@ -75,6 +75,8 @@ class Backpropagated:
     batch: Batch
     negatives: Tensor
     """[G]: the log-sum-exp of each image's logits over all classes of all ranks but its own."""
+    selected: Tensor | None
+    """[S] int64: the rows of the shard that took part, ascending; None for all."""
     pull: Tensor
     """[G]: d loss / d (that log-sum-exp); minus d loss / d (target logit). 0 for unlabelled images."""
     slope: Tensor

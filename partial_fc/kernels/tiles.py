@@ -40,12 +40,12 @@ class NegativeSums:
 
 @dataclass
 class _Tile:
-    start: int
-    stop: int
+    rows: slice | Tensor  # which rows of the shard, a tensor where classes are sampled
     centres: Tensor  # [tile, dim], unit vectors where the margin normalises
     inverse: Tensor | None  # [tile]: 1 / norm of the centres
     logits: Tensor  # [G, tile]; −inf at the targets
     targets: Tensor  # positions in batch.owned whose class lies in this tile
+    target_rows: Tensor  # [targets]: their rows within this tile
 
 
 def centres_of(weight: Tensor, margin: Margin, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
@@ -56,28 +56,47 @@ def centres_of(weight: Tensor, margin: Margin, dtype: torch.dtype) -> tuple[Tens
     return unit.to(dtype), inverse
 
 
-def _tiles(shard: Shard, batch: Batch, margin: Margin, dtype: torch.dtype) -> Iterator[_Tile]:
+def _tiles(
+    shard: Shard, batch: Batch, margin: Margin, dtype: torch.dtype, selected: Tensor | None
+) -> Iterator[_Tile]:
+    """selected: [S] int64 ascending, the rows that take part and all targets among them; None for all."""
     inputs = batch.inputs.to(dtype)
-    for start in range(0, shard.weight.shape[0], TILE_CLASSES):
-        stop = min(start + TILE_CLASSES, shard.weight.shape[0])
-        centres, inverse = centres_of(shard.weight[start:stop], margin, dtype)
+    places = batch.rows if selected is None else torch.searchsorted(selected, batch.rows)
+    count = shard.weight.shape[0] if selected is None else selected.shape[0]
+    for start in range(0, count, TILE_CLASSES):
+        rows = slice(start, start + TILE_CLASSES) if selected is None else selected[start:][:TILE_CLASSES]
+        centres, inverse = centres_of(shard.weight[rows], margin, dtype)
         logits = (inputs @ centres.T).float().mul_(margin.scale)
         if shard.bias is not None:
-            logits += shard.bias[start:stop]
-        targets = torch.nonzero((batch.rows >= start) & (batch.rows < stop)).view(-1)
-        logits[batch.owned[targets], batch.rows[targets] - start] = -torch.inf
-        yield _Tile(start, stop, centres, inverse, logits, targets)
+            logits += shard.bias[rows]
+        targets = torch.nonzero((places >= start) & (places < start + TILE_CLASSES)).view(-1)
+        target_rows = places[targets] - start
+        logits[batch.owned[targets], target_rows] = -torch.inf
+        yield _Tile(rows, centres, inverse, logits, targets, target_rows)
+
+
+def _leave_out_unselected(tile: _Tile, own: Tensor | None) -> None:
+    """Where passes drew different classes, a pass has no gradient on those of the others."""
+    if own is None or isinstance(tile.rows, slice):
+        return
+    places = torch.searchsorted(own, tile.rows).clamp_max(own.shape[0] - 1)
+    tile.logits[:, own[places] != tile.rows] = -torch.inf
 
 
 def negative_sums(
-    shard: Shard, batch: Batch, margin: Margin, dtype: torch.dtype, want_weighted: bool
+    shard: Shard,
+    batch: Batch,
+    margin: Margin,
+    dtype: torch.dtype,
+    selected: Tensor | None,
+    want_weighted: bool,
 ) -> NegativeSums:
     """One pass with a running maximum: exact however large the scale and however small the cosines."""
     images = batch.inputs.shape[0]
     maximum = batch.inputs.new_full((images,), -torch.inf)
     total = torch.zeros_like(maximum)
     weighted = torch.zeros_like(batch.inputs) if want_weighted else None
-    for tile in _tiles(shard, batch, margin, dtype):
+    for tile in _tiles(shard, batch, margin, dtype, selected):
         larger = torch.maximum(maximum, tile.logits.amax(dim=1))
         reference = torch.where(larger.isfinite(), larger, 0.0)  # −inf − (−inf) would be NaN
         decay = torch.exp(maximum - reference)
@@ -93,18 +112,32 @@ def update(
     shard: Shard, margin: Margin, dtype: torch.dtype, passes: list[Backpropagated], lr: float, sgd: SGD
 ) -> None:
     """Add up each tile's gradient over the batches backpropagated and let SGD move its centres at once."""
-    streams = [_tiles(shard, one.batch, margin, dtype) for one in passes]
+    selected = _union([one.selected for one in passes])
+    streams = [_tiles(shard, one.batch, margin, dtype, selected) for one in passes]
     for tiles in zip(*streams, strict=True):
-        gradient = torch.zeros_like(shard.weight[tiles[0].start : tiles[0].stop])
+        rows = tiles[0].rows
+        weight, momentum = shard.weight[rows], shard.momentum[rows]  # views, copies where rows are drawn
+        gradient = torch.zeros_like(weight)
         bias_gradient = gradient.new_zeros(gradient.shape[0])
         for tile, one in zip(tiles, passes, strict=True):
+            _leave_out_unselected(tile, one.selected)
             _add_gradient(tile, one, margin, dtype, gradient, bias_gradient)
-        rows = slice(tiles[0].start, tiles[0].stop)
         if tiles[0].inverse is not None:
             gradient = project(gradient, tiles[0].centres.float(), tiles[0].inverse)
-        sgd_update(shard.weight[rows], shard.momentum[rows], gradient, lr, sgd)
+        sgd_update(weight, momentum, gradient, lr, sgd)
+        moved = [(shard.weight, weight), (shard.momentum, momentum)]
         if shard.bias is not None and shard.bias_momentum is not None:
-            sgd_update(shard.bias[rows], shard.bias_momentum[rows], bias_gradient, lr, sgd)
+            bias, bias_momentum = shard.bias[rows], shard.bias_momentum[rows]
+            sgd_update(bias, bias_momentum, bias_gradient, lr, sgd)
+            moved += [(shard.bias, bias), (shard.bias_momentum, bias_momentum)]
+        if not isinstance(rows, slice):
+            for whole, part in moved:
+                whole[rows] = part
+
+
+def _union(selections: list[Tensor | None]) -> Tensor | None:
+    chosen = [one for one in selections if one is not None]
+    return torch.unique(torch.cat(chosen)) if len(chosen) == len(selections) else None
 
 
 def _add_gradient(
@@ -121,8 +154,7 @@ def _add_gradient(
     gradient.add_((pulls.to(dtype).T @ one.batch.inputs.to(dtype)).float(), alpha=margin.scale)
     bias_gradient.add_(pulls.sum(dim=0))
     images = one.batch.owned[tile.targets]
-    rows = one.batch.rows[tile.targets] - tile.start
     pull = one.pull[images]
     push = (pull * one.slope[tile.targets])[:, None] * one.batch.inputs[images]
-    gradient.index_add_(0, rows, push, alpha=-1)
-    bias_gradient.index_add_(0, rows, pull, alpha=-1)
+    gradient.index_add_(0, tile.target_rows, push, alpha=-1)
+    bias_gradient.index_add_(0, tile.target_rows, pull, alpha=-1)

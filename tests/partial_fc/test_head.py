@@ -220,3 +220,70 @@ def test_wrong_arguments_are_refused_in_a_sentence():
         CosFace(scale=0)
     with pytest.raises(HeadInputError, match="state has"):
         head.load_sharded_state({})
+
+
+def sampled_step(rate, micro_batches=1):
+    """One step on this rank: drawn rows, losses, weights before and after, gradient of the embeddings."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(5)
+    head = PartialFC(300, 8, CosFace(16.0, 0.2), sample_rate=rate, seed=3)
+    head.local_weight.mul_(10)
+    before = head.local_weight.clone()
+    x = torch.from_numpy(rng.normal(size=(6, 8)).astype(np.float32)).requires_grad_()
+    y = torch.from_numpy(rng.integers(0, 300, 6))
+    losses = []
+    for part in torch.arange(6).chunk(micro_batches):
+        loss = head(x[part], y[part])
+        (loss / micro_batches).backward()
+        losses.append(loss.item())
+    selected = [one.selected for one in head._backpropagated]
+    head.step(0.1)
+    return selected, losses, before, head.local_weight, x, y
+
+
+def test_sampling_is_the_softmax_over_the_drawn_classes_and_moves_no_other():
+    (selected,), (loss,), before, after, x, y = sampled_step(0.1)
+    assert len(selected) == 30
+    assert set(y.tolist()) <= set(selected.tolist())
+    places = torch.searchsorted(selected, y)
+    expected_loss, expected_gradient, expected_after, _ = dense_step(
+        x.detach().numpy(), places.numpy(), before[selected].numpy(), None, CosFace(16.0, 0.2)
+    )
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert relative(x.grad.numpy(), expected_gradient) < 1e-4
+    assert relative(after[selected].numpy(), expected_after) < 1e-4
+    others = torch.ones(300, dtype=torch.bool)
+    others[selected] = False
+    assert torch.equal(after[others], before[others])
+
+
+def test_micro_batches_of_a_sampled_step_each_keep_to_their_own_classes():
+    selected, losses, before, after, x, y = sampled_step(0.02, micro_batches=2)
+    assert not torch.equal(*selected)
+    expected = torch.zeros(300, 8, dtype=torch.float64)
+    for rows, loss, part in zip(selected, losses, torch.arange(6).chunk(2), strict=True):
+        places = torch.searchsorted(rows, y[part]).numpy()
+        part_loss, _, moved, _ = dense_step(
+            x[part].detach().numpy(), places, before[rows].numpy(), None, CosFace(16.0, 0.2), weight_decay=0
+        )
+        assert loss == pytest.approx(part_loss, rel=1e-5)
+        expected[rows] += (torch.from_numpy(moved) - before[rows]) / 2
+    union = torch.unique(torch.cat(selected))
+    expected[union] -= 0.1 * 5e-4 * before[union]
+    assert relative((after - before).numpy(), expected.numpy()) < 1e-4
+
+
+def test_sampling_is_drawn_from_seed_and_step():
+    first, again = sampled_step(0.1)[0][0], sampled_step(0.1)[0][0]
+    assert torch.equal(first, again)
+    head = PartialFC(300, 8, CosFace(), sample_rate=0.1, seed=3)
+    drawn = []
+    for step in range(200):
+        head.steps_taken = step
+        head(torch.ones(1, 8, requires_grad=True), torch.tensor([7])).backward()
+        drawn.append(head._backpropagated.pop().selected)
+    counts = torch.bincount(torch.cat(drawn), minlength=300)
+    assert counts[7] == 200
+    others = torch.cat((counts[:7], counts[8:])).double()  # each drawn 200 · 29/299 = 19.4 times
+    chi_square = ((others - others.mean()) ** 2 / others.mean()).sum().item()
+    assert 180 < chi_square < 380, "299 classes drawn uniformly: about 270, deviation 22"
