@@ -20,40 +20,48 @@ class FaceDatasetWriter:
     """Write a record folder image by image, identities in ascending order; it appears at a clean close.
 
     Raises DatasetError if the folder exists and is not empty, ValueError for labels that are out of order
-    or out of range.
+    or out of range. num_classes None: as many as the labels that come need. Files put into `temporary`
+    before the close become part of the folder.
     """
 
-    def __init__(self, folder: str | Path, num_classes: int, image_size: tuple[int, int]) -> None:
-        if not 0 < num_classes <= EXACT_IN_FLOAT32:
+    def __init__(self, folder: str | Path, num_classes: int | None, image_size: tuple[int, int]) -> None:
+        if num_classes is not None and not 0 < num_classes <= EXACT_IN_FLOAT32:
             raise DatasetError(
                 f"{folder}: classes must be between 1 and {EXACT_IN_FLOAT32}, got {num_classes}"
             )
         self.folder = Path(folder)
-        self.num_classes = num_classes
+        self._stated_classes = num_classes
         self.image_size = image_size
         self.num_images = 0
         self._label = 0
-        self._counts = np.zeros(num_classes, dtype=np.int64)
-        self._temporary = self.folder.parent / f".{self.folder.name}.{os.getpid()}.tmp"
+        self._counts = [0] * (num_classes or 0)
+        self.temporary = self.folder.parent / f".{self.folder.name}.{os.getpid()}.tmp"
         try:
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
                 raise DatasetError(f"{folder}: already exists; name another folder or remove this one")
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary.mkdir(parents=True)
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            self.temporary.mkdir(parents=True)
         except OSError as error:
             raise DatasetError(f"{folder}: cannot be written: {error.strerror or error}") from None
-        self._writer = RecordWriter(self._temporary / "train.rec", self._temporary / "train.idx")
+        self._writer = RecordWriter(self.temporary / "train.rec", self.temporary / "train.idx")
         # The header's numbers are known at the end; a record of the same length holds its place.
         self._writer.write(0, label=[0.0, 0.0], id=0, payload=b"")
 
+    @property
+    def num_classes(self) -> int:
+        """The classes stated, or those needed so far."""
+        return len(self._counts)
+
     def add(self, label: int, payload: bytes) -> None:
         """Append one encoded image of class `label`."""
-        if not 0 <= label < self.num_classes:
-            raise ValueError(f"label must be between 0 and {self.num_classes - 1}, got {label}")
+        limit = self._stated_classes or EXACT_IN_FLOAT32
+        if not 0 <= label < limit:
+            raise ValueError(f"label must be between 0 and {limit - 1}, got {label}")
         if label < self._label:
             raise ValueError(f"labels must come in ascending order, got {label} after {self._label}")
         self._label = label
         self.num_images += 1
+        self._counts.extend([0] * (label + 1 - len(self._counts)))
         self._counts[label] += 1
         self._writer.write(self.num_images, label=float(label), id=self.num_images, payload=payload)
 
@@ -61,21 +69,21 @@ class FaceDatasetWriter:
         """Write the identity records and `property` and give the folder its name."""
         ends = np.cumsum(self._counts) + 1
         first_identity = self.num_images + 1
-        for identity, (count, end) in enumerate(zip(self._counts.tolist(), ends.tolist(), strict=True)):
+        for identity, (count, end) in enumerate(zip(self._counts, ends.tolist(), strict=True)):
             key = first_identity + identity
             self._writer.write(key, label=[end - count, end], id=key, payload=b"")
         self._writer.close()
         header = encode([first_identity, first_identity + self.num_classes], 0, b"")
-        with (self._temporary / "train.rec").open("r+b") as file:
+        with (self.temporary / "train.rec").open("r+b") as file:
             file.write(header)
         height, width = self.image_size
-        (self._temporary / "property").write_text(f"{self.num_classes},{height},{width}\n", encoding="ascii")
-        os.replace(self._temporary, self.folder)
+        (self.temporary / "property").write_text(f"{self.num_classes},{height},{width}\n", encoding="ascii")
+        os.replace(self.temporary, self.folder)
 
     def abort(self) -> None:
         """Throw away what was written."""
         self._writer.abort()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
