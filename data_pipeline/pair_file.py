@@ -1,0 +1,236 @@
+"""insightface's `.bin`: a pickle of (encoded images, same-or-not), read without running what it says.
+
+The file's opcodes are checked against a short list before anything is built, and the few names that real
+files of this kind carry (numpy arrays of bytes or bools, Python 2 strings) are met by stand-ins of our own,
+so neither a foreign callable nor numpy's unpickling code is ever called.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.errors import PairSetError
+
+MAX_FILE_BYTES = 8 << 30
+EXPECTED = "expected insightface's pickle of (list of encoded images, list of bools)"
+
+# fmt: off
+_ALLOWED_OPCODES = frozenset((
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT",
+    "GET", "BINGET", "LONG_BINGET", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE",
+    "TUPLE1", "TUPLE2", "TUPLE3", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2",
+    "LONG", "LONG1", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
+))
+# fmt: on
+_MEMO_WRITES = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
+
+
+class _Refused(Exception):
+    """What in the file is not a pair set."""
+
+
+class _Dtype:
+    """Stands for numpy.dtype of one byte an element."""
+
+    def __init__(self, code: Any, *_flags: Any) -> None:
+        name = code.decode("ascii", "replace") if isinstance(code, bytes) else code
+        if name not in ("u1", "|u1", "uint8", "b1", "|b1", "bool", "?"):
+            raise _Refused(f"a numpy array of {name!r}, only bytes and bools are expected")
+        self.is_bool = "b" in name or name == "?"
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and alignment mean nothing for single bytes."""
+
+
+class _Array:
+    """Stands for numpy.ndarray, one-dimensional, as its bytes."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.is_bool = False
+
+    def __setstate__(self, state: Any) -> None:
+        if not (isinstance(state, tuple) and len(state) == 5):
+            raise _Refused("a numpy array whose state has not five parts")
+        _version, shape, dtype, _fortran, content = state
+        self.fill(content, dtype, shape)
+
+    def fill(self, content: Any, dtype: Any, shape: Any) -> _Array:
+        """Takes the bytes after checking them against dtype and shape."""
+        if not isinstance(dtype, _Dtype) or not isinstance(content, bytes | bytearray):
+            raise _Refused("a numpy array that does not hold bytes or bools")
+        flat = isinstance(shape, tuple) and sum(size != 1 for size in shape) <= 1
+        if not flat or len(content) != max([1, *shape] if 0 not in shape else [0]):
+            raise _Refused(
+                f"a numpy array of shape {shape!r} with {len(content)} bytes, one dimension is expected"
+            )
+        self.content, self.is_bool = bytes(content), dtype.is_bool
+        return self
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """Stands for codecs.encode, by which Python 3 writes bytes into a protocol 2 pickle."""
+    if not isinstance(text, str) or encoding not in ("latin1", b"latin1", "latin-1", b"latin-1"):
+        raise _Refused("a text encoding other than latin1")
+    return text.encode("latin1")
+
+
+def _empty_bytes(*arguments: Any) -> bytes:
+    if arguments:
+        raise _Refused("bytes() with arguments")
+    return b""
+
+
+def _reconstruct(*_arguments: Any) -> _Array:
+    return _Array()
+
+
+def _from_buffer(content: Any, dtype: Any, shape: Any, _order: Any) -> _Array:
+    return _Array().fill(content, dtype, shape)
+
+
+def _scalar(dtype: Any, content: Any) -> bool:
+    if (
+        not isinstance(dtype, _Dtype)
+        or not dtype.is_bool
+        or not isinstance(content, bytes)
+        or len(content) != 1
+    ):
+        raise _Refused("a numpy number that is no bool")
+    return content != b"\0"
+
+
+_STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _empty_bytes,
+    ("builtins", "bytes"): _empty_bytes,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+}
+for _core in ("numpy.core", "numpy._core"):
+    _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    _STAND_INS[f"{_core}.multiarray", "scalar"] = _scalar
+    _STAND_INS[f"{_core}.numeric", "_frombuffer"] = _from_buffer
+
+
+class _Callable:
+    """A stand-in as the file sees it: it can be called, and nothing can be set on it."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("state for a function")
+
+
+class _PairUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> _Callable:
+        """The stand-in for a name, and nothing else."""
+        if (module, name) not in _STAND_INS:
+            raise _Refused(f"it names {module}.{name}, which no pair set needs")
+        return _Callable(_STAND_INS[module, name])
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Refuses what no pair set has; each check bounds what the unpickler may then do."""
+    end = 0
+    for count, (opcode, argument, position) in enumerate(pickletools.genops(content), start=1):
+        if opcode.name not in _ALLOWED_OPCODES:
+            raise _Refused(f"opcode {opcode.name} at byte {position}")
+        # The unpickler's memo is an array as long as its largest index.
+        if opcode.name in _MEMO_WRITES and int(argument or 0) > count:
+            raise _Refused(f"memo index {argument} at byte {position}")
+        end = (position or 0) + 1
+    if end != len(content):
+        raise _Refused(f"{len(content) - end} bytes after its end")
+
+
+def read_pickle(path: Path) -> tuple[list[bytes], list[bool]]:
+    """The encoded images and the bools of a `.bin`. Raises PairSetError naming the file if it is none."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise PairSetError(f"{path}: {size} bytes; a pair set of at most {MAX_FILE_BYTES} is expected")
+        content = path.read_bytes()
+    except OSError as error:
+        raise PairSetError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        _check_opcodes(content)
+        loaded = _PairUnpickler(io.BytesIO(content), encoding="bytes").load()
+        return _as_pair_set(loaded)
+    except _Refused as refused:
+        raise PairSetError(f"{path}: not a pair set: {refused}; {EXPECTED}") from None
+    except (
+        pickle.UnpicklingError,
+        ValueError,
+        TypeError,
+        EOFError,
+        IndexError,
+        KeyError,
+        AttributeError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PairSetError(f"{path}: not a pair set: {reason}; {EXPECTED}") from None
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise PairSetError(f"{path}: not a pair set: {type(error).__name__}; {EXPECTED}") from None
+
+
+def _as_pair_set(loaded: Any) -> tuple[list[bytes], list[bool]]:
+    if not isinstance(loaded, tuple | list) or len(loaded) != 2:
+        raise _Refused("it holds no pair of lists")
+    images = [_as_bytes(image, place) for place, image in enumerate(_as_items(loaded[0], "images"))]
+    same = [_as_bool(value, place) for place, value in enumerate(_as_items(loaded[1], "bools"))]
+    if not same:
+        raise _Refused("it holds no pair")
+    if len(images) != 2 * len(same):
+        raise _Refused(f"{len(images)} images for {len(same)} pairs, two a pair are expected")
+    return images, same
+
+
+def _as_items(value: Any, what: str) -> Iterable[Any]:
+    if isinstance(value, _Array) and value.is_bool:
+        return [byte != 0 for byte in value.content]
+    if not isinstance(value, list | tuple):
+        raise _Refused(f"its {what} are no list")
+    return value
+
+
+def _as_bytes(value: Any, place: int) -> bytes:
+    content = value.content if isinstance(value, _Array) else value
+    if not isinstance(content, bytes | bytearray) or not content:
+        raise _Refused(f"image {place} is no encoded image")
+    return bytes(content)
+
+
+def _as_bool(value: Any, place: int) -> bool:
+    if not isinstance(value, bool | int) or value not in (0, 1):
+        raise _Refused(f"pair {place} is marked neither same nor different")
+    return bool(value)
+
+
+def write_pickle(path: Path, images: list[bytes], same: list[bool]) -> None:
+    """Writes what `pickle.load(file, encoding="bytes")` gives back as (images, same); whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            pickle.dump((images, same), file, protocol=4)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PairSetError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

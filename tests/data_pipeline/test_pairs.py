@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_pipeline.decode import decode_image
+from data_pipeline.errors import PairSetError
+from data_pipeline.pairs import PairSet, build_pairs, read_bin, read_lfw_pairs, write_bin
+
+IMAGES = [bytes([255, 216, number]) * 5 for number in range(8)]
+SAME = [True, False, True, False]
+
+
+def _bin(tmp_path: Path, value: object, protocol: int) -> Path:
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(value, protocol=protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize("bools", ["list", "numpy", "numbers"])
+def test_real_forms_are_read(tmp_path: Path, protocol: int, as_array: bool, bools: str) -> None:
+    images = [np.frombuffer(image, dtype=np.uint8) for image in IMAGES] if as_array else IMAGES
+    same: object = {"list": SAME, "numpy": np.array(SAME), "numbers": [np.bool_(value) for value in SAME]}[
+        bools
+    ]
+    pairs = read_bin(_bin(tmp_path, (images, same), protocol))
+    assert (pairs.images, pairs.same, pairs.folds) == (IMAGES, SAME, 4)
+
+
+def test_columns_of_one_row_are_read(tmp_path: Path) -> None:
+    images = [cv2.imencode(".jpg", np.full((8, 8, 3), number, dtype=np.uint8))[1] for number in range(2)]
+    shaped = [image.reshape(-1, 1) for image in images]
+    pairs = read_bin(_bin(tmp_path, [shaped, [False]], 4))
+    assert pairs.images == [image.tobytes() for image in images]
+
+
+def test_python_2_strings_are_read(tmp_path: Path) -> None:
+    # Protocol 2 of Python 2: images are BINSTRINGs, which hold bytes.
+    strings = b"".join(b"T" + struct.pack("<i", len(image)) + image for image in IMAGES)
+    (tmp_path / "set.bin").write_bytes(b"\x80\x02](" + strings + b"e](\x88\x89\x88\x89e\x86.")
+    assert read_bin(tmp_path / "set.bin").images == IMAGES
+
+
+def test_what_is_written_insightface_reads(tmp_path: Path) -> None:
+    write_bin(tmp_path / "new" / "set.bin", PairSet(IMAGES, SAME))
+    with (tmp_path / "new" / "set.bin").open("rb") as file:
+        assert pickle.load(file, encoding="bytes") == (IMAGES, SAME)
+    assert read_bin(tmp_path / "new" / "set.bin").images == IMAGES
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["set.bin"]
+
+
+@pytest.mark.real_faces
+def test_the_fields_own_file_is_read(shared_data: Path) -> None:
+    pairs = read_bin(shared_data / "glint4.bin")
+    assert (len(pairs), sum(pairs.same), pairs.folds) == (600, 300, 10)
+    image = decode_image(pairs.images[0])
+    assert image is not None
+    assert image.shape == (112, 112, 3)
+    with (shared_data / "glint4.bin").open("rb") as file:
+        images, same = pickle.load(file, encoding="bytes")  # the project's own data, known to be harmless
+    assert (pairs.images, pairs.same) == (images, same)
+
+
+class _Evil:
+    def __init__(self, *call: object) -> None:
+        self.call = call
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.call
+
+
+def test_foreign_names_are_never_called(tmp_path: Path) -> None:
+    mark = tmp_path / "called"
+    for evil in (_Evil(Path.touch, (mark,)), _Evil(print, ("called",)), _Evil(bytearray, (1 << 40,))):
+        for protocol in (0, 2, 4):
+            path = _bin(tmp_path, (IMAGES, [evil] * 4), protocol)
+            with pytest.raises(PairSetError, match=r"set\.bin: not a pair set: it names "):
+                read_bin(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "pickle exhausted|EOF|ended"),
+        (b"no pickle at all", "not a pair set"),
+        (pickle.dumps((IMAGES, SAME))[:-20], "not a pair set"),
+        (pickle.dumps((IMAGES, SAME)) + b"more", "4 bytes after its end"),
+        (pickle.dumps({"a": 1}), "opcode EMPTY_DICT"),
+        (pickle.dumps((IMAGES, SAME, 1)), "no pair of lists"),
+        (pickle.dumps((IMAGES, 7)), "bools are no list"),
+        (pickle.dumps((IMAGES, SAME[:3])), "8 images for 3 pairs"),
+        (pickle.dumps(([], [])), "no pair"),
+        (pickle.dumps(([*IMAGES[:7], "text"], SAME)), "image 7 is no encoded image"),
+        (pickle.dumps((IMAGES, [True, 2, True, True])), "pair 1 is marked neither"),
+        (pickle.dumps(([np.zeros(4)] * 8, SAME)), "numpy array of 'f8'"),
+        (pickle.dumps(([np.zeros((4, 4), dtype=np.uint8)] * 8, SAME)), "one dimension"),
+        # A memo index that would make the unpickler allocate 32 GB.
+        (b"\x80\x02]r\xff\xff\xff\xff.", "memo index"),
+        # State for a stand-in, for a list, and a call of no function.
+        (b"\x80\x02c_codecs\nencode\n]b.", "state for a function"),
+        (b"\x80\x02]]b.", "not a pair set"),
+        (b"\x80\x02])R.", "not a pair set"),
+        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "other than latin1"),
+        (b"(" * 200_000 + b"t" * 200_000 + b".", "not a pair set"),
+    ],
+)
+def test_what_is_no_pair_set_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "set.bin"
+    path.write_bytes(content)
+    with pytest.raises(PairSetError, match=reason) as caught:
+        read_bin(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PairSetError, match=r"set\.bin: cannot be read: No such file"):
+        read_bin(tmp_path / "set.bin")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(place=st.integers(0, 10_000), byte=st.integers(0, 255), protocol=st.sampled_from([0, 2, 4]))
+def test_a_damaged_file_is_read_or_refused(tmp_path: Path, place: int, byte: int, protocol: int) -> None:
+    content = bytearray(
+        pickle.dumps(([np.frombuffer(image, dtype=np.uint8) for image in IMAGES], SAME), protocol)
+    )
+    content[place % len(content)] = byte
+    (tmp_path / "set.bin").write_bytes(content)
+    try:
+        pairs = read_bin(tmp_path / "set.bin")
+    except PairSetError:
+        return
+    assert len(pairs.images) == 2 * len(pairs)
+
+
+LIST = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t3\nBob\t1\t2\nBob\t2\tAnn\t10\n"
+
+
+def test_lfw_lists_are_read(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text(LIST)
+    pairs = read_lfw_pairs(tmp_path / "pairs.txt")
+    assert [
+        (p.first_name, p.first_number, p.second_name, p.second_number, p.same, p.fold) for p in pairs
+    ] == [
+        ("Ann", 1, "Ann", 2, True, 1),
+        ("Ann", 1, "Bob", 3, False, 1),
+        ("Bob", 1, "Bob", 2, True, 2),
+        ("Bob", 2, "Ann", 10, False, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected LFW's header"),
+        ("Ann 1 2\n", "line 1: expected LFW's header"),
+        ("0\t5\n", "line 1: expected LFW's header"),
+        (LIST.replace("2\t1\n", "2\t2\n"), "line 1: the header promises 8 pairs"),
+        (
+            LIST.replace("Ann\t1\t2", "Ann\t1"),
+            r"line 2: expected 'name n1 n2' \(a same pair\), got 'Ann\\t1'",
+        ),
+        (LIST.replace("Ann\t1\tBob\t3", "Ann\t1\tBob"), "line 3: expected 'name1 n1 name2 n2'"),
+        (LIST.replace("Bob\t3", "Bob\tx"), "line 3: expected 'name1 n1 name2 n2'"),
+        (LIST.replace("Bob\t1\t2", "../Bob\t1\t2"), "line 4: '../Bob' is no name"),
+    ],
+)
+def test_a_wrong_list_names_its_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "pairs.txt").write_text(text)
+    with pytest.raises(PairSetError, match=rf"pairs\.txt: {message}"):
+        read_lfw_pairs(tmp_path / "pairs.txt")
+
+
+@pytest.mark.real_faces
+def test_lfws_own_lists_are_read(shared_data: Path) -> None:
+    pairs = read_lfw_pairs(shared_data / "lfw" / "pairs.txt")
+    assert len(pairs) == 6000
+    assert [sum(p.same for p in pairs if p.fold == fold) for fold in range(1, 11)] == [300] * 10
+    assert len(read_lfw_pairs(shared_data / "lfw" / "pairsDevTrain.txt")) == 2200
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    for name, numbers in (("Ann", (1, 2, 10)), ("Bob", (1, 2, 3))):
+        for number in numbers:
+            path = tmp_path / "people" / name / f"{name}_{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(
+                str(path), np.full((20, 20, 3), 10 * number + (100 if name == "Bob" else 0), np.uint8)
+            )
+    (tmp_path / "pairs.txt").write_text(LIST)
+    return tmp_path / "people"
+
+
+def _greys(path: Path) -> list[int]:
+    decoded = [decode_image(image) for image in read_bin(path).images]
+    return [round(float(image.mean()), -1) // 1 for image in decoded if image is not None]
+
+
+def test_pairs_are_built_of_a_list_and_images(people: Path, tmp_path: Path) -> None:
+    report = build_pairs(tmp_path / "pairs.txt", people, tmp_path / "out.bin", size=(32, 24), workers=1)
+    assert (report.num_pairs, report.num_images, report.faceless) == (4, 6, [])
+    assert _greys(tmp_path / "out.bin") == [10, 20, 10, 130, 110, 120, 120, 100]
+    pairs = read_bin(tmp_path / "out.bin")
+    assert pairs.same == [True, False, True, False]
+    assert decode_image(pairs.images[0]).shape == (32, 24, 3)  # type: ignore[union-attr]
+    build_pairs(tmp_path / "pairs.txt", people, tmp_path / "two.bin", fold=2, workers=1)
+    assert _greys(tmp_path / "two.bin") == [110, 120, 120, 100]
+
+
+def test_building_pairs_says_what_is_missing(people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.bin"
+    with pytest.raises(PairSetError, match=r"pairs\.txt: has folds 1 to 2, got fold 3"):
+        build_pairs(tmp_path / "pairs.txt", people, out, fold=3)
+    with pytest.raises(PairSetError, match="nowhere: no such folder"):
+        build_pairs(tmp_path / "pairs.txt", tmp_path / "nowhere", out)
+    (people / "Ann" / "Ann_0002.png").write_text("no image")
+    with pytest.raises(PairSetError, match=r"Ann_0002\.png: no image that can be decoded"):
+        build_pairs(tmp_path / "pairs.txt", people, out, workers=1)
+    (people / "Ann" / "Ann_0010.png").unlink()
+    with pytest.raises(PairSetError, match=r"Ann_0010\.jpg: no such file"):
+        build_pairs(tmp_path / "pairs.txt", people, out)
+    assert not out.exists()
+
+
+@pytest.mark.mtcnn
+def test_a_pair_without_a_found_face_is_kept(people: Path, tmp_path: Path) -> None:
+    report = build_pairs(tmp_path / "pairs.txt", people, tmp_path / "out.bin", align="mtcnn", workers=1)
+    assert report.num_pairs == 4
+    assert len(report.faceless) == 6
+
+
+@pytest.mark.mtcnn
+@pytest.mark.real_faces
+def test_a_fold_of_lfw_is_aligned(shared_data: Path, tmp_path: Path) -> None:
+    lfw = shared_data / "lfw"
+    report = build_pairs(
+        lfw / "pairs.txt", lfw / "images", tmp_path / "f.bin", fold=10, align="mtcnn", workers=2
+    )
+    assert (report.num_pairs, report.faceless) == (600, [])
+    same = np.array(read_bin(tmp_path / "f.bin").same)
+    assert same.reshape(10, 60).sum(axis=1).tolist() == [30] * 10
+    buffer = io.BytesIO((tmp_path / "f.bin").read_bytes())
+    assert len(pickle.load(buffer, encoding="bytes")[0]) == 1200
