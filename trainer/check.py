@@ -1,0 +1,89 @@
+"""Everything about a run that can be wrong before it starts, so that no rank is started in vain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from data_pipeline.dali_pipeline import require_dali
+from data_pipeline.dataset import FaceDataset
+from trainer.checkpoint import latest_checkpoint, read_state
+from trainer.errors import TrainerInputError
+from trainer.run_directory import is_used
+from trainer.settings import Config
+from trainer.state import ModelDescription
+
+
+def check(config: Config, world_size: int) -> None:
+    """Raise TrainerInputError or DataInputError for settings, data or a run folder that cannot be used.
+
+    world_size: the ranks that would be started. Nothing is written.
+    """
+    _check_run_folder(config)
+    _check_device(config)
+    require_dali()
+    with FaceDataset.open(config.data.train) as dataset:
+        _check_set(config, dataset, world_size)
+        _check_checkpoint(config, describe_model(config, dataset))
+    if config.evaluation.verification:
+        # Late: it needs scikit-learn, which a run without evaluation can do without.
+        from trainer.evaluation.run import check_pair_sets
+
+        check_pair_sets(config.evaluation.verification)
+
+
+def describe_model(config: Config, dataset: FaceDataset) -> ModelDescription:
+    """What the run trains, from its settings and its set."""
+    return ModelDescription(
+        backbone=config.model.backbone,
+        embedding_dim=config.model.embedding_dim,
+        image_size=config.data.image_size or dataset.image_size,
+        num_classes=dataset.num_classes,
+        loss=config.head.loss,
+        seed=config.training.seed,
+    )
+
+
+def check_same_model(run: Path, checkpoint: Path, saved: ModelDescription, now: ModelDescription) -> None:
+    """Raise TrainerInputError if the run's checkpoint is of another model."""
+    if differences := saved.differences(now):
+        raise TrainerInputError(
+            f"--run {run}: its checkpoint {checkpoint.name} is of another model: {differences}; "
+            "choose another folder or the same settings"
+        )
+
+
+def _check_run_folder(config: Config) -> None:
+    run = config.run
+    if run.exists() and not run.is_dir():
+        raise TrainerInputError(f"--run {run}: is a file, a folder is expected")
+    if config.resume == "never" and is_used(run):
+        raise TrainerInputError(
+            f"--run {run}: holds a run already and --resume is never; choose another folder or --resume auto"
+        )
+
+
+def _check_device(config: Config) -> None:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise TrainerInputError("--device cuda: torch finds no CUDA device here; --device cpu trains without")
+
+
+def _check_set(config: Config, dataset: FaceDataset, world_size: int) -> None:
+    batch = config.data.batch_size
+    if batch * world_size > dataset.num_images:
+        raise TrainerInputError(
+            f"--data.batch-size {batch}: {world_size} ranks take {batch * world_size} images a step, "
+            f"{config.data.train} holds {dataset.num_images}; at most {dataset.num_images // world_size} fit"
+        )
+    if batch < 2 and config.model.backbone.startswith("iresnet"):
+        raise TrainerInputError(
+            f"--data.batch-size {batch}: {config.model.backbone} has batch norm, it needs 2 or more"
+        )
+    if dataset.num_classes < 2:
+        raise TrainerInputError(f"{config.data.train}: holds one identity, at least two are needed")
+
+
+def _check_checkpoint(config: Config, model: ModelDescription) -> None:
+    if checkpoint := latest_checkpoint(config.run):
+        check_same_model(config.run, checkpoint, read_state(checkpoint).model, model)

@@ -1,0 +1,185 @@
+"""The whole run as one typed tree: `--section.key` on the command line, `[section]` in TOML.
+
+Ranges are checked here, once; what depends on files or on the number of ranks is checked in `check.py`.
+The optimiser's settings stand in `schedule.py`, the augmentation's in
+`data_pipeline.augment`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from data_pipeline.augment import Augmentation
+from trainer.backbones import BACKBONES
+from trainer.command_line import nearest_name
+from trainer.schedule import OptimConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on, and how it is read."""
+
+    train: Path
+    """Record folder (train.rec, train.idx, property); `cosface pack` makes one from a folder of images."""
+    batch_size: int = 128
+    """Images a rank sees in a step."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of the images as the network sees them; as stored when not given."""
+    threads: int | None = None
+    """Threads that decode images on every rank; its share of the processor's cores when not given."""
+    augment: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {self.batch_size}")
+        if self.image_size is not None and min(self.image_size) < 16:
+            raise ValueError(
+                f"image_size must be at least 16 16, got {self.image_size[0]} {self.image_size[1]}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be 1 or more, got {self.threads}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network that turns an image into an embedding."""
+
+    backbone: str = "sphereface20"
+    """sphereface4, 10, 20, 36, 64 (the papers' CNNs, no batch norm) or iresnet18, 34, 50, 100."""
+    embedding_dim: int = 512
+    """Numbers in an embedding."""
+
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            nearest = nearest_name(self.backbone, BACKBONES)
+            hint = f"nearest: {nearest}" if nearest else ", ".join(BACKBONES)
+            raise ValueError(f"backbone must be one that is known, got {self.backbone!r}; {hint}")
+        if self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be 1 or more, got {self.embedding_dim}")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The classifier over all identities, its class centres split between the ranks."""
+
+    loss: Literal["cosface", "normalizedsoftmax", "softmax"] = "cosface"
+    """cosface: s·(cos θ − m) for the own class; normalizedsoftmax: without the margin; softmax: plain."""
+    margin: float = 0.35
+    """CosFace's m; the other losses have none."""
+    scale: float = 64.0
+    """s, by which cosines are multiplied; softmax has none."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < 2:
+            raise ValueError(f"margin must be at least 0 and below 2, got {self.margin:g}")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale must be above 0, got {self.scale:g}")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how."""
+
+    steps: int | None = None
+    """Length of the run in steps; give this or epochs."""
+    epochs: float | None = None
+    """Length of the run in passes over the set; give this or steps."""
+    seed: int = 0
+    """First weights, order of the images and their augmentation are functions of it."""
+    clip_norm: float = 0.0
+    """Largest norm of the backbone's gradient, longer ones are shortened; 0 is off."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the backbone computes in; weights, optimiser and head stay float32."""
+    average: float = 0.0
+    """Decay of a running average of the backbone's weights, which is then what is evaluated; 0 is off."""
+    deadline: float = 600.0
+    """Seconds to wait for another rank before the run fails."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be 1 or more, got {self.steps}")
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise ValueError(f"epochs must be above 0, got {self.epochs:g}")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"seed must be between 0 and 2^63 - 1, got {self.seed}")
+        if not 0 <= self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm must be 0 or more, got {self.clip_norm:g}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be at least 0 and below 1, got {self.average:g}")
+        if not 0 < self.deadline < 1e6:
+            raise ValueError(f"deadline must be above 0 seconds, got {self.deadline:g}")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When the run is written down; the last step always is."""
+
+    every: int = 1000
+    """Steps between two checkpoints; 0 writes the last step's alone."""
+    keep: int = 2
+    """How many of the newest checkpoints stay."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"every must be 0 or more, got {self.every}")
+        if self.keep < 1:
+            raise ValueError(f"keep must be 1 or more, got {self.keep}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Verification while training."""
+
+    verification: tuple[Path, ...] = ()
+    """Pair sets (.bin files) on which the backbone is evaluated."""
+    every: int = 0
+    """Steps between two evaluations; 0 evaluates after the last step alone."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"every must be 0 or more, got {self.every}")
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written while training."""
+
+    every: int = 1
+    """Steps between two lines of events.jsonl."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be 1 or more, got {self.every}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run."""
+
+    run: Path
+    """The run's folder: settings, events, checkpoints and evaluations; made if it is not there."""
+    data: DataConfig
+    resume: Literal["auto", "never"] = "auto"
+    """auto: go on from the run's last checkpoint if it has one; never: refuse a folder that was used."""
+    engine: Literal["ddp"] = "ddp"
+    """How the backbone is trained on many ranks: torch's DistributedDataParallel."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a CUDA device if there is one."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        given = (self.training.steps is not None) + (self.training.epochs is not None)
+        if given != 1:
+            raise ValueError(
+                "one of --training.steps and --training.epochs must be given"
+                + (", not both (the other one: None)" if given else "")
+            )
