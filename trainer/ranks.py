@@ -1,0 +1,149 @@
+"""The ranks of a run: who this process is, and the small exchanges by which all of them agree.
+
+Every exchange is over CPU tensors and has the run's deadline; what fails on one rank is known to all before
+anyone goes on, so that nobody waits for a rank that has left and one rank alone says what was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from data_pipeline.errors import DataInputError
+from partial_fc.errors import HeadInputError
+from trainer.errors import TrainerInputError, TrainingFailed
+
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+INPUT_ERRORS = (TrainerInputError, DataInputError, HeadInputError)
+
+
+class FailedElsewhere(Exception):
+    """Another rank failed and says why; this one ends with the same exit code and without a word."""
+
+    def __init__(self, rank: int, exit_code: int) -> None:
+        super().__init__(f"rank {rank} failed")
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the `world_size` of the run; `local_…` count those of this machine."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which writes and prints for all."""
+        return self.rank == 0
+
+    def maximum(self, value: int) -> int:
+        """The largest of the ranks' values."""
+        if self.world_size == 1:
+            return value
+        tensor = torch.tensor([value])
+        with self._deadline_named():
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return int(tensor.item())
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every rank passed in, in rank order: anything that JSON can say."""
+        if self.world_size == 1:
+            return [value]
+        words = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        longest = self.maximum(len(words))
+        padded = torch.full((longest,), ord(" "), dtype=torch.uint8)
+        padded[: len(words)] = words
+        gathered = [torch.empty_like(padded) for _ in range(self.world_size)]
+        with self._deadline_named():
+            dist.all_gather(gathered, padded)
+        return [json.loads(part.numpy().tobytes()) for part in gathered]
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """Go on only if the block went well on every rank; it must not exchange anything itself.
+
+        The error of the first rank that failed is raised there, FailedElsewhere on all others.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        self.agree_on(error)
+
+    def agree_on(self, error: Exception | None, wish: bool = False) -> bool:
+        """Raise if a rank passes in an error, as `agreed` does; else, whether any rank has the wish."""
+        # One number says it all: 0 all is well, 1 a wish, and from 256 on the lowest rank that failed.
+        own = int(wish)
+        if error is not None:
+            own = (self.world_size - self.rank) * 256 + exit_code(error)
+        worst = self.maximum(own)
+        if worst < 256:
+            return bool(worst)
+        first = self.world_size - worst // 256
+        if first == self.rank and error is not None:
+            raise error
+        raise FailedElsewhere(first, worst % 256)
+
+    @contextmanager
+    def _deadline_named(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise TrainingFailed(
+                f"rank {self.rank} of {self.world_size}: another rank is gone or did not come in time: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+
+
+def exit_code(error: Exception) -> int:
+    """2 for what the user can put right, 1 for everything else."""
+    return EXIT_INPUT if isinstance(error, INPUT_ERRORS) else EXIT_FAILED
+
+
+def ranks_from_environment() -> Ranks:
+    """What torchrun's variables say; one rank alone where there are none. Raises TrainerInputError."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    try:
+        rank, world_size, local_rank, local_world_size = (
+            int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0, 1), strict=True)
+        )
+    except ValueError as error:
+        raise TrainerInputError(f"one of the variables {', '.join(names)} is no number: {error}") from None
+    if not 0 <= rank < world_size:
+        raise TrainerInputError(f"RANK is {rank}, it must be between 0 and WORLD_SIZE - 1 = {world_size - 1}")
+    return Ranks(rank, world_size, local_rank, local_world_size)
+
+
+@contextmanager
+def joined(ranks: Ranks, device: torch.device, deadline_s: float) -> Iterator[Ranks]:
+    """Meet the other ranks, and leave them at the end; every exchange in between has this deadline."""
+    if ranks.world_size == 1 or dist.is_initialized():
+        yield ranks
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(
+            backend, timeout=timedelta(seconds=deadline_s), rank=ranks.rank, world_size=ranks.world_size
+        )
+    except (RuntimeError, ValueError) as error:
+        raise TrainingFailed(
+            f"rank {ranks.rank}: could not meet the other {ranks.world_size - 1} within {deadline_s:g} s: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    try:
+        yield ranks
+    finally:
+        dist.destroy_process_group()
