@@ -1,0 +1,225 @@
+"""A run put together: data, engine, head and counters, and what can be done with them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+from torch import Tensor
+
+from data_pipeline.dataset import FaceDataset
+from data_pipeline.loader import Batch, TrainLoader
+from data_pipeline.order import GlobalOrder
+from partial_fc import PartialFC, make_margin
+from trainer.backbones import make_backbone
+from trainer.check import check_same_model, describe_model
+from trainer.checkpoint import Tensors, latest_checkpoint, load_checkpoint, save_checkpoint
+from trainer.engines import Engine, make_engine
+from trainer.errors import TrainingFailed
+from trainer.metrics import Stopwatch
+from trainer.ranks import Ranks
+from trainer.schedule import learning_rate
+from trainer.settings import Config
+from trainer.state import ModelDescription, SavedState
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step came to; `gradient_norm` where gradients are clipped."""
+
+    loss: float
+    lr: float
+    gradient_norm: float | None
+
+
+@dataclass
+class Job:
+    """A run's moving parts on this rank. step: steps done; position: images that all ranks took for them."""
+
+    config: Config
+    ranks: Ranks
+    device: torch.device
+    dataset: FaceDataset
+    model: ModelDescription
+    engine: Engine
+    head: PartialFC
+    watch: Stopwatch
+    step: int = 0
+    position: int = 0
+    total_steps: int = 0
+    saved_step: int = -1
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no step is left."""
+        return self.step >= self.total_steps
+
+    def restore(self) -> None:
+        """Go on from the run's newest checkpoint, if it has one, and say how many steps there are in all."""
+        checkpoint = latest_checkpoint(self.config.run)
+        if checkpoint:
+            state, tensors = load_checkpoint(checkpoint, self.ranks, self.head.class_range)
+            with self.ranks.agreed():
+                check_same_model(self.config.run, checkpoint, state.model, self.model)
+                self.engine.load(tensors.backbone, tensors.optimizer)
+                self.head.load_sharded_state(dict(tensors.head))
+            self.step, self.position, self.saved_step = state.step, state.position, state.step
+        self.total_steps = self._count_steps()
+
+    def batches(self) -> TrainLoader:
+        """This rank's batches from the position on, endless; a context manager."""
+        data = self.config.data
+        with self.ranks.agreed():
+            return TrainLoader(
+                self.dataset,
+                GlobalOrder(self.dataset.num_images, self.config.training.seed),
+                batch_size=data.batch_size,
+                rank=self.ranks.rank,
+                world_size=self.ranks.world_size,
+                position=self.position,
+                image_size=data.image_size,
+                augmentation=data.augment,
+                seed=self.config.training.seed,
+                device=self.device,
+                num_threads=data.threads or max(1, _cores() // self.ranks.local_world_size),
+            )
+
+    def train_step(self, batch: Batch) -> StepResult:
+        """One step of training; nothing is updated if the loss is not a finite number."""
+        lr = learning_rate(self.config.optim, self.step, self.total_steps)
+        with self.watch.phase("forward"):
+            embeddings = self.engine.forward(batch.images)
+        with self.watch.phase("head"):
+            loss = self.head(embeddings, batch.labels)
+            value = float(loss.detach())
+        if not math.isfinite(value):
+            self._fail(value, batch.images, embeddings.detach())
+        with self.watch.phase("backward"):
+            self.engine.backward(loss)
+        with self.watch.phase("step"):
+            try:
+                norm = self.engine.step(lr)
+            except TrainingFailed as error:
+                raise TrainingFailed(f"step {self.step + 1}: {error}; {self._what_is_good()}") from None
+            self.head.step(lr)
+        self.step += 1
+        self.position = batch.position
+        return StepResult(value, lr, norm)
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, unless there is one. Raises TrainingFailed."""
+        if self.saved_step == self.step:
+            return
+        state = SavedState(self.step, self.position, self.ranks.world_size, self.model, versions=_versions())
+        tensors = Tensors(
+            self.engine.backbone_tensors(),
+            self.engine.optimizer_tensors(),
+            self.head.sharded_state(),
+            self.head.class_range,
+        )
+        with self.ranks.agreed():
+            for part in (tensors.backbone, tensors.optimizer, tensors.head):
+                for name, tensor in part.items():
+                    if not _all_finite(tensor):
+                        raise TrainingFailed(
+                            f"step {self.step}, rank {self.ranks.rank}: {name} is no longer finite and "
+                            f"was not saved; {self._what_is_good()}"
+                        )
+        save_checkpoint(self.config.run, state, tensors, self.ranks, self.config.checkpoint.keep)
+        self.saved_step = self.step
+
+    def _count_steps(self) -> int:
+        training = self.config.training
+        if training.steps is not None:
+            return training.steps
+        images = round((training.epochs or 0) * self.dataset.num_images) - self.position
+        return self.step + max(0, -(-images // (self.config.data.batch_size * self.ranks.world_size)))
+
+    def _fail(self, loss: float, images: Tensor, embeddings: Tensor) -> None:
+        """Find the rank and the place where the numbers went wrong, and raise on all ranks."""
+        own = [
+            _all_finite(images),
+            _all_finite(embeddings),
+            all(map(_all_finite, self.head.sharded_state().values())),
+        ]
+        everybody = self.ranks.gather(own)
+        places = ("images", "embeddings", "class centres")
+        causes = [
+            f"the {place} of rank {rank}"
+            for place, column in zip(places, zip(*everybody, strict=True), strict=True)
+            for rank, finite in enumerate(column)
+            if not finite
+        ]
+        cause = f"{causes[0]} are not finite" if causes else "images, embeddings and class centres are finite"
+        with self.ranks.agreed():
+            raise TrainingFailed(f"step {self.step + 1}: the loss is {loss}: {cause}; {self._what_is_good()}")
+
+    def _what_is_good(self) -> str:
+        advice = "a lower --optim.lr, --optim.warmup-steps or --training.clip-norm may help"
+        good = latest_checkpoint(self.config.run)
+        return (
+            f"{f'the last good checkpoint is {good}' if good else 'no checkpoint had been written'}; {advice}"
+        )
+
+
+@contextmanager
+def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Job]:
+    """A job at step 0; the same on every rank but for its classes. Raises what its parts raise."""
+    with ranks.agreed():
+        dataset = FaceDataset.open(config.data.train)
+    with dataset:
+        model = describe_model(config, dataset)
+        backbone = make_backbone(model.backbone, model.embedding_dim, model.image_size, config.training.seed)
+        engine = make_engine(
+            config.engine, backbone, config.optim, config.training, model.image_size, device, ranks
+        )
+        head = PartialFC(
+            num_classes=model.num_classes,
+            embedding_dim=model.embedding_dim,
+            margin=make_margin(config.head.loss, scale=config.head.scale, margin=config.head.margin),
+            momentum=config.optim.momentum,
+            weight_decay=config.optim.weight_decay,
+            seed=config.training.seed,
+            device=device,
+        )
+        yield Job(config, ranks, device, dataset, model, engine, head, Stopwatch())
+
+
+def choose_device(name: str, ranks: Ranks) -> torch.device:
+    """The device of this rank; `auto` takes a CUDA device if there is one."""
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        device = torch.device("cuda", ranks.local_rank % max(1, torch.cuda.device_count()))
+        torch.cuda.set_device(device)
+        return device
+    return torch.device("cpu")
+
+
+def share_cores(ranks: Ranks) -> None:
+    """Give this rank its share of the machine's cores, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, _cores() // ranks.local_world_size))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """Without a second tensor of that size: the extremes are NaN or infinite if any number is."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return True
+    low, high = tensor.aminmax()
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def _versions() -> dict[str, str]:
+    try:
+        own = metadata.version("cosface")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return {"cosface": own, "torch": str(torch.__version__)}

@@ -1,0 +1,75 @@
+"""What training is, from a run's settings to its last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from data_pipeline.loader import Batch
+from trainer.check import check
+from trainer.job import Job, assembled, choose_device, share_cores
+from trainer.ranks import Ranks, joined
+from trainer.report import Report
+from trainer.run_directory import RunDirectory
+from trainer.settings import Config
+from trainer.stop import StopRequest
+
+
+def train(config: Config, ranks: Ranks, stop: StopRequest) -> str:
+    """Train to the last step and return "finished", or "stopped" when asked to; a checkpoint is written.
+
+    Raises what is wrong with the input (trainer.ranks.INPUT_ERRORS), TrainingFailed, and FailedElsewhere
+    where another rank does so.
+    """
+    share_cores(ranks)
+    device = choose_device(config.device, ranks)
+    with ExitStack() as stack:
+        stack.enter_context(joined(ranks, device, config.training.deadline))
+        run = claim_run(config, ranks, stack)
+        job = stack.enter_context(assembled(config, ranks, device))
+        job.restore()
+        report = stack.enter_context(Report(job, run))
+        for batch in batches_until(stop, job):
+            report.step(job.train_step(batch))
+            if is_due(job, config.checkpoint.every):
+                job.save()
+            if is_due(job, config.evaluation.every):
+                report.evaluate()
+        job.save()
+        if job.is_done:
+            report.evaluate()
+        return report.end()
+
+
+def claim_run(config: Config, ranks: Ranks, stack: ExitStack) -> RunDirectory | None:
+    """Check the input and take the run's folder, on rank 0 for all; None on the others."""
+    with ranks.agreed():
+        if ranks.is_first:
+            check(config, ranks.world_size)
+            return stack.enter_context(RunDirectory(config.run))
+    return None
+
+
+def batches_until(stop: StopRequest, job: Job) -> Iterator[Batch]:
+    """Batches while steps are left and no rank is asked to stop; one that a rank cannot read ends all."""
+    if job.is_done:
+        return
+    with job.batches() as batches:
+        while not job.is_done:
+            job.watch.lap()
+            batch, error = None, None
+            with job.watch.phase("data"):
+                try:
+                    batch = next(batches)
+                except Exception as caught:
+                    error = caught
+            with job.watch.phase("exchange"):
+                asked_to_stop = job.ranks.agree_on(error, wish=stop.requested)
+            if asked_to_stop or batch is None:
+                return
+            yield batch
+
+
+def is_due(job: Job, every: int) -> bool:
+    """Whether something that happens every so many steps happens now; the last step is seen to by itself."""
+    return every > 0 and job.step % every == 0 and not job.is_done

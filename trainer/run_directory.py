@@ -1,0 +1,89 @@
+"""The folder in which a run lives, and the lock that gives it one writer.
+
+run.toml         the resolved settings               events.jsonl   a line a logged step
+ranks.json       which rank owns which classes       status.json    running, stopped or finished
+checkpoints/     step-00001000, …                    evaluation/    step-00001000.json, …
+lock             held by rank 0 while the run goes on
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from trainer.errors import TrainerInputError
+
+# A run that was just killed needs a moment to die, one that trains does not go away.
+_LOCK_WAIT_S = 10.0
+
+
+class RunDirectory:
+    """Rank 0's hold on the run's folder; a context manager that makes the folder and keeps the lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        """Raises TrainerInputError if the folder cannot be written, or naming the process that holds it."""
+        file = self.folder / "lock"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise TrainerInputError(f"--run {self.folder}: cannot be written: {error.strerror}") from None
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while not self._try_lock():
+            if time.monotonic() > deadline:
+                holder = os.pread(self._lock, 200, 0).decode(errors="replace").strip()
+                os.close(self._lock)
+                raise TrainerInputError(
+                    f"--run {self.folder}: {holder or 'another process'} is writing there; "
+                    "stop it or choose another folder"
+                )
+            time.sleep(0.1)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file of the folder, whole or not at all."""
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, file)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a file of the folder by a value as JSON."""
+        self.write(name, json.dumps(value, indent=1) + "\n")
+
+    def write_status(self, status: str, step: int) -> None:
+        """status: running, stopped (on request, with a checkpoint) or finished, after this many steps."""
+        self.write_json(
+            "status.json", {"status": status, "step": step, "pid": os.getpid(), "time": time.time()}
+        )
+
+    def _try_lock(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+
+def is_used(folder: Path) -> bool:
+    """Whether a run has left anything in the folder."""
+    return any((folder / name).exists() for name in ("run.toml", "events.jsonl", "checkpoints"))
