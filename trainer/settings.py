@@ -48,7 +48,8 @@ class ModelConfig:
     """The network that turns an image into an embedding."""
 
     backbone: str = "sphereface20"
-    """sphereface4, 10, 20, 36, 64 (the papers' CNNs, no batch norm) or iresnet18, 34, 50, 100."""
+    """sphereface4, 10, 20, 36, 64 (the papers' CNNs, no batch norm), iresnet18, 34, 50, 100, or, for small
+    sets and processors, iresnet10-half and iresnet14-half."""
     embedding_dim: int = 512
     """Numbers in an embedding."""
 

@@ -30,7 +30,14 @@ def test_sphereface_sizes(name: str, at_112x96: float, at_112x112: float) -> Non
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("iresnet18", 24.03), ("iresnet34", 34.14), ("iresnet50", 43.59), ("iresnet100", 65.16)],
+    [
+        ("iresnet10-half", 3.33),
+        ("iresnet14-half", 3.70),
+        ("iresnet18", 24.03),
+        ("iresnet34", 34.14),
+        ("iresnet50", 43.59),
+        ("iresnet100", 65.16),
+    ],
 )
 def test_iresnet_sizes(name: str, millions: float) -> None:
     assert parameters(name, (112, 112)) == pytest.approx(millions, abs=0.006)
