@@ -21,7 +21,7 @@ def check(config: Config, world_size: int) -> None:
     world_size: the ranks that would be started. Nothing is written.
     """
     _check_run_folder(config)
-    _check_device(config)
+    check_device(config)
     require_dali()
     with FaceDataset.open(config.data.train) as dataset:
         _check_set(config, dataset, world_size)
@@ -64,7 +64,8 @@ def _check_run_folder(config: Config) -> None:
         )
 
 
-def _check_device(config: Config) -> None:
+def check_device(config: Config) -> None:
+    """Raise TrainerInputError if the device that is asked for is not here."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise TrainerInputError("--device cuda: torch finds no CUDA device here; --device cpu trains without")
 

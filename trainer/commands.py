@@ -9,6 +9,7 @@ import torch.distributed as dist
 from partial_fc.errors import CollectiveError
 from trainer.config import load_config
 from trainer.errors import TrainingFailed
+from trainer.job import choose_device
 from trainer.loop import train as run_training
 from trainer.ranks import EXIT_INPUT, INPUT_ERRORS, FailedElsewhere, ranks_from_environment
 from trainer.stop import StopRequest
@@ -25,13 +26,14 @@ def train(argv: list[str]) -> int:
     ranks = ranks_from_environment()
     try:
         config = load_config(argv)
+        device = choose_device(config, ranks)
     except INPUT_ERRORS:
         if ranks.is_first:
             raise
         return EXIT_INPUT
     try:
         with StopRequest() as stop:
-            return EXIT_CODES[run_training(config, ranks, stop)]
+            return EXIT_CODES[run_training(config, ranks, device, stop)]
     except FailedElsewhere as failed:
         return failed.exit_code
     except RuntimeError as error:

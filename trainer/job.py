@@ -17,7 +17,7 @@ from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import GlobalOrder
 from partial_fc import PartialFC, make_margin
 from trainer.backbones import make_backbone
-from trainer.check import check_same_model, describe_model
+from trainer.check import check_device, check_same_model, describe_model
 from trainer.checkpoint import Tensors, latest_checkpoint, load_checkpoint, save_checkpoint
 from trainer.engines import Engine, make_engine
 from trainer.errors import TrainingFailed
@@ -190,8 +190,10 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
         yield Job(config, ranks, device, dataset, model, engine, head, Stopwatch())
 
 
-def choose_device(name: str, ranks: Ranks) -> torch.device:
-    """The device of this rank; `auto` takes a CUDA device if there is one."""
+def choose_device(config: Config, ranks: Ranks) -> torch.device:
+    """The device of this rank; `auto` takes a CUDA device if there is one. Raises TrainerInputError."""
+    check_device(config)
+    name = config.device
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         device = torch.device("cuda", ranks.local_rank % max(1, torch.cuda.device_count()))
         torch.cuda.set_device(device)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import torch
+
 from data_pipeline.loader import Batch
 from trainer.check import check
-from trainer.job import Job, assembled, choose_device, share_cores
+from trainer.job import Job, assembled, share_cores
 from trainer.ranks import Ranks, joined
 from trainer.report import Report
 from trainer.run_directory import RunDirectory
@@ -15,14 +17,13 @@ from trainer.settings import Config
 from trainer.stop import StopRequest
 
 
-def train(config: Config, ranks: Ranks, stop: StopRequest) -> str:
+def train(config: Config, ranks: Ranks, device: torch.device, stop: StopRequest) -> str:
     """Train to the last step and return "finished", or "stopped" when asked to; a checkpoint is written.
 
     Raises what is wrong with the input (trainer.ranks.INPUT_ERRORS), TrainingFailed, and FailedElsewhere
     where another rank does so.
     """
     share_cores(ranks)
-    device = choose_device(config.device, ranks)
     with ExitStack() as stack:
         stack.enter_context(joined(ranks, device, config.training.deadline))
         run = claim_run(config, ranks, stack)

@@ -96,9 +96,12 @@ class Report:
         outcome = "finished" if self._job.is_done else "stopped"
         if self._run:
             self._run.write_status(outcome, self._job.step)
+            told = outcome
+            if self._job.is_done and self._job.step == self._first_step:
+                told = "had finished already,"
             at = f"after {self._job.step} of {self._job.total_steps} steps"
             hint = "" if self._job.is_done else "; the same command goes on from there"
-            self._progress.say(f"{self._run.folder}: {outcome} {at}{hint}")
+            self._progress.say(f"{self._run.folder}: {told} {at}{hint}")
         return outcome
 
     def _say_start(self, ranges: list[tuple[int, int]]) -> None:
