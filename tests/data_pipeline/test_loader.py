@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import importlib.util
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from data_pipeline import DataInputError, FaceDataset, RecordError, write_dataset
+from data_pipeline.augment import Augmentation, Parameters, draw
+from data_pipeline.augment_pixels import change_image
+from data_pipeline.dali_pipeline import Graph, build, feed, warp_matrices
+from data_pipeline.decode import decode_images, normalise
+from data_pipeline.loader import Batch, TrainLoader
+from data_pipeline.order import GlobalOrder
+
+pytestmark = pytest.mark.dali
+
+SIZE = (112, 112)
+NONE = Augmentation(flip=False)
+ALL = Augmentation(
+    shift=4, rotation=10, scale=0.1, brightness=0.2, contrast=0.3, saturation=0.4, grey=0.1, erase=0.5,
+    blur=0.25, low_resolution=0.3,
+)  # fmt: skip
+
+
+def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A smooth coloured picture with a few edges, as photographs have."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+    cv2.circle(image, (int(random.integers(size[1])), size[0] // 2), 20, (200, 30, 90), -1, cv2.LINE_AA)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def jpeg(seed: int, size: tuple[int, int] = SIZE) -> bytes:
+    return cv2.imencode(".jpg", picture(seed, size))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("faces") / "set"
+    write_dataset(path, [(place % 7, jpeg(place)) for place in range(50)], 7, SIZE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> FaceDataset:
+    return FaceDataset.open(folder)
+
+
+def loader(dataset: FaceDataset, batch_size: int, **settings: Any) -> TrainLoader:
+    return TrainLoader(dataset, GlobalOrder(dataset.num_images, 1), batch_size=batch_size, seed=9, **settings)
+
+
+def read(batches: TrainLoader, steps: int) -> None:
+    for _ in range(steps):
+        next(batches)
+
+
+def reference(dataset: FaceDataset, batch: Batch, size: tuple[int, int] | None = None) -> torch.Tensor:
+    return normalise(decode_images([dataset.payload(int(index)) for index in batch.indices], size))
+
+
+@pytest.mark.parametrize("size", [None, (112, 112), (112, 96)])
+def test_pixels_are_those_of_opencv(dataset: FaceDataset, size: tuple[int, int] | None) -> None:
+    with loader(dataset, 16, augmentation=NONE, image_size=size) as batches:
+        for _ in range(4):
+            batch = next(batches)
+            expected = reference(dataset, batch, size)
+            assert batch.images.dtype == torch.float32
+            assert batch.images.shape == (16, 3, *(size or SIZE))
+            assert batch.labels.dtype == torch.int64
+            assert batch.labels.tolist() == dataset.labels[batch.indices].tolist()
+            # One grey level is 1/128 after normalisation.
+            assert float((batch.images - expected).abs().max()) <= 1 / 128
+
+
+@pytest.mark.parametrize("size", [(56, 56), (64, 48), (128, 128)])
+def test_resized_images_are_nearly_those_of_opencv(dataset: FaceDataset, size: tuple[int, int]) -> None:
+    with loader(dataset, 16, augmentation=NONE, image_size=size) as batches:
+        batch = next(batches)
+        assert batch.images.shape == (16, 3, *size)
+        assert float((batch.images - reference(dataset, batch, size)).abs().mean()) * 128 < 2
+
+
+def test_the_mirror_is_exact_and_as_drawn(dataset: FaceDataset) -> None:
+    with loader(dataset, 32) as batches:
+        for step in range(3):
+            batch = next(batches)
+            epochs = GlobalOrder(dataset.num_images, 1).slice(step * 32, 32)[0]
+            mirror = torch.from_numpy(draw(Augmentation(), 9, epochs, batch.indices).mirror)
+            expected = reference(dataset, batch)
+            expected[mirror] = expected[mirror].flip(-1)
+            assert 0 < int(mirror.sum()) < 32
+            assert float((batch.images - expected).abs().max()) <= 1 / 128
+
+
+@pytest.mark.parametrize(("world_size", "threads"), [(1, 2), (2, 1), (3, 2), (4, 1)])
+def test_ranks_read_one_sequence_of_pixels(dataset: FaceDataset, world_size: int, threads: int) -> None:
+    steps, global_batch = 12, 12  # 144 images: almost three epochs of 50, with batches across their ends
+    with loader(dataset, global_batch, augmentation=ALL) as batches:
+        whole = [next(batches) for _ in range(steps)]
+    ranks = [
+        loader(
+            dataset, global_batch // world_size, rank=rank, world_size=world_size, augmentation=ALL,
+            num_threads=threads,
+        )
+        for rank in range(world_size)
+    ]  # fmt: skip
+    for step, expected in enumerate(whole):
+        parts = [next(rank) for rank in ranks]
+        assert torch.equal(torch.cat([part.images for part in parts]), expected.images)
+        assert torch.equal(torch.cat([part.labels for part in parts]), expected.labels)
+        assert {part.position for part in parts} == {expected.position} == {(step + 1) * global_batch}
+    for rank in ranks:
+        rank.close()
+
+
+def test_goes_on_from_a_position_with_another_batch(dataset: FaceDataset) -> None:
+    with loader(dataset, 6, augmentation=ALL) as batches:
+        images = torch.cat([next(batches).images for _ in range(12)])
+    with loader(dataset, 11, augmentation=ALL, position=41) as batches:
+        batch = next(batches)
+    assert batch.position == 52
+    assert torch.equal(batch.images, images[41:52])
+
+
+def test_several_loaders_at_once(dataset: FaceDataset) -> None:
+    with loader(dataset, 8) as one, loader(dataset, 8) as other:
+        for _ in range(5):
+            assert torch.equal(next(one).images, next(other).images)
+    with pytest.raises(ValueError, match="the loader is closed"):
+        next(one)
+
+
+def test_closing_in_the_middle_of_decoding_never_hangs(dataset: FaceDataset) -> None:
+    for _ in range(25):
+        batches = loader(dataset, 50, augmentation=ALL)
+        next(batches)
+        batches.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "mean", "largest"),
+    [
+        ({"shift": 6.0, "rotation": 20.0, "scale": 0.2}, 0.6, 30),
+        ({"brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "grey": 0.2}, 0.6, 2),
+        ({"blur": 0.5}, 0.6, 4),
+        ({"low_resolution": 0.5}, 1.5, 60),
+        ({"erase": 0.5}, 1.0, 255),
+    ],
+)
+def test_opencv_does_what_dalis_operators_do(
+    dataset: FaceDataset, setting: dict[str, float], mean: float, largest: float
+) -> None:
+    augmentation = Augmentation(flip=False, **setting)  # type: ignore[arg-type]
+    indices = np.arange(dataset.num_images)
+    parameters = draw(augmentation, 3, indices * 0, indices)
+    outputs = []
+    for opencv in (False, True):
+        graph = Graph(len(indices), 1, None, SIZE, SIZE, augmentation, opencv)
+        pipeline = build(graph, prefetch=1)
+        feed(pipeline, graph, dataset.payloads(indices), parameters)
+        outputs.append(np.array(pipeline.run()[0].as_tensor()) * 128)
+    plain = normalise(decode_images([dataset.payload(int(index)) for index in indices], None)).numpy() * 128
+    difference = np.abs(outputs[0] - outputs[1])
+    assert difference.mean() < mean
+    assert difference.max() <= largest
+    # And it changes a good deal more than it differs by.
+    assert np.abs(outputs[0] - plain).mean() > 3 * difference.mean()
+
+
+def only(**changes: Any) -> Parameters:
+    one = draw(NONE, 0, np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    return replace(one, **{name: np.array([value], dtype=np.float32) for name, value in changes.items()})
+
+
+def test_images_move_as_stated() -> None:
+    image = picture(3)
+    shifted = change_image(image, {"matrix": warp_matrices(only(shift=[5, -3]), SIZE)[0]})
+    assert np.array_equal(shifted[:-3, 5:], image[3:, :-5])
+    assert not shifted[:, :5].any()
+    turned = change_image(image, {"matrix": warp_matrices(only(rotation=90), SIZE)[0]})
+    assert np.array_equal(turned, np.rot90(image))
+    half = change_image(image, {"matrix": warp_matrices(only(scale=0.5), SIZE)[0]})
+    assert not half[:27].any()
+    assert np.abs(half[28:84, 28:84].astype(int) - cv2.resize(image, (56, 56))).mean() < 2
+
+
+def test_nothing_is_written_to_standard_error(
+    dataset: FaceDataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with loader(dataset, 10, augmentation=ALL) as batches:
+        next(batches)
+    assert capfd.readouterr() == ("", "")
+
+
+def spoilt(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> FaceDataset:
+    faces = [(place % 3, jpeg(place)) for place in range(30)]
+    faces[16] = (1, spoil(faces[16][1]))
+    write_dataset(tmp_path / "set", faces, 3, SIZE)
+    return FaceDataset.open(tmp_path / "set")
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut off": (lambda data: data[: len(data) // 2], "its image cannot be decoded"),
+    "text": (lambda data: b"hello world, no image", "its image cannot be decoded"),
+    "empty": (lambda data: b"", "its image cannot be decoded"),
+    "smaller": (lambda data: jpeg(1, (90, 112)), "its image has 90 x 112 pixels, not 112 x 112"),
+    "larger": (lambda data: jpeg(1, (130, 140)), "its image has 130 x 140 pixels, not 112 x 112"),
+}
+
+
+@pytest.mark.parametrize("case", list(DAMAGE))
+def test_a_damaged_image_is_named(tmp_path: Path, case: str, capfd: pytest.CaptureFixture[str]) -> None:
+    spoil, message = DAMAGE[case]
+    dataset = spoilt(tmp_path, spoil)
+    # Sorted by class, image 16 (class 1, the sixth of its ten) is number 10 + 5, with key 16.
+    batches = loader(dataset, 4)
+    with pytest.raises(RecordError, match=rf"record 16 of class 1: {message}") as caught:
+        read(batches, 8)
+    assert (caught.value.file, caught.value.offset) == (dataset.file, dataset.offset(15))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_image_damaged_inside_is_named(tmp_path: Path) -> None:
+    # A whole-looking JPEG whose frame header is nonsense.
+    dataset = spoilt(tmp_path, lambda data: data[:20] + bytes(200) + data[220:])
+    batches = loader(dataset, 4)
+    with pytest.raises(RecordError, match="record 16 of class 1"):
+        read(batches, 8)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    dataset = spoilt(tmp_path, lambda data: data)
+    offset = dataset.offset(15)
+    dataset.close()
+    with dataset.file.open("r+b") as file:
+        file.seek(offset + 4)
+        file.write(struct.pack("<I", 0x1FFFFFFF))
+    dataset = FaceDataset.open(tmp_path / "set")
+    batches = loader(dataset, 4)
+    with pytest.raises(RecordError, match="runs past the end of the file") as caught:
+        read(batches, 8)
+    assert caught.value.offset == offset
+
+
+def test_wrong_batches_are_refused(dataset: FaceDataset) -> None:
+    for batch_size, world_size in ((51, 1), (26, 2), (0, 1)):
+        with pytest.raises(DataInputError, match=r"the set's 50 images .* data\.batch-size"):
+            loader(dataset, batch_size, world_size=world_size)
+    loader(dataset, 25, world_size=2).close()
+
+
+def test_without_dali_the_message_says_how_to_install_it(
+    dataset: FaceDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataInputError, match="pip install nvidia-dali"):
+        loader(dataset, 4)
+
+
+@pytest.mark.parametrize("ending", ["pass", "raise SystemExit(3)"])
+def test_a_process_ends_while_batches_are_decoded(folder: Path, ending: str) -> None:
+    program = f"""
+from pathlib import Path
+from data_pipeline import FaceDataset
+from data_pipeline.augment import Augmentation
+from data_pipeline.loader import TrainLoader
+from data_pipeline.order import GlobalOrder
+dataset = FaceDataset.open(Path({str(folder)!r}))
+batches = TrainLoader(dataset, GlobalOrder(50, 1), batch_size=50,
+                      augmentation=Augmentation(rotation=9, blur=1.0, low_resolution=1.0))
+next(batches)
+{ending}
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3 if "3" in ending else 0, "", "")
+
+
+@pytest.mark.real_faces
+def test_real_faces(shared_data: Path) -> None:
+    with FaceDataset.open(shared_data / "fiw") as dataset, loader(dataset, 128, augmentation=NONE) as batches:
+        for _ in range(3):
+            batch = next(batches)
+            assert float((batch.images - reference(dataset, batch)).abs().max()) <= 1 / 128
