@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from data_pipeline.errors import DataInputError
-
-Alignment = Literal["none", "mtcnn"]
+from data_pipeline.prepare import Alignment, Preparation
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,10 @@ class PackOptions:
     """JPEG quality, 1 to 100."""
     workers: int = 0
     """Processes that read and align; 0: one per processor."""
+
+    def __post_init__(self) -> None:
+        _check_workers(self.workers)
+        Preparation(align=self.align, size=self.size, quality=self.quality)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class PairsOptions:
     workers: int = 0
     """Processes that read and align; 0: one per processor."""
 
+    def __post_init__(self) -> None:
+        _check_workers(self.workers)
+        Preparation(align=self.align, size=self.size, quality=self.quality)
+
 
 @dataclass(frozen=True)
 class InspectOptions:
@@ -68,7 +75,6 @@ def pack(options: PackOptions) -> int:
     """`cosface pack`. Raises DataInputError."""
     from data_pipeline.pack import SKIPPED_FILE, pack
 
-    _check(options)
     report = pack(
         options.images,
         options.out,
@@ -88,7 +94,6 @@ def pairs(options: PairsOptions) -> int:
     """`cosface pairs`. Raises DataInputError."""
     from data_pipeline.pairs import build_pairs
 
-    _check(options)
     report = build_pairs(
         options.pairs,
         options.images,
@@ -111,26 +116,19 @@ def inspect(options: InspectOptions) -> int:
     from data_pipeline.inspect import inspect_dataset
 
     report = inspect_dataset(options.dataset)
-    print(report.text())
+    print(report.render())
     if options.json is not None:
         try:
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+            options.json.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise DataInputError(f"{options.json}: cannot be written: {error.strerror}") from None
     return 1 if report.damaged else 0
 
 
-def _check(options: PackOptions | PairsOptions) -> None:
-    """Refuses settings out of range, before anything is read."""
-    from data_pipeline.prepare import Preparation
-
-    if options.workers < 0:
-        raise DataInputError(f"--workers: must be 0 or more, got {options.workers}")
-    try:
-        Preparation(align=options.align, size=options.size, quality=options.quality)
-    except ValueError as error:
-        raise DataInputError(f"--{error}") from None
+def _check_workers(workers: int) -> None:
+    if workers < 0:
+        raise ValueError(f"workers must be 0 or more, got {workers}")
 
 
 def _print_some(lines: list[str], shown: int = 10) -> None:

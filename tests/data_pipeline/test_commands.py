@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipeline import FaceDataset
+from data_pipeline.commands import InspectOptions, PackOptions, PairsOptions, inspect, pack, pairs
+from data_pipeline.decode import decode_image
+from data_pipeline.errors import DataInputError
+from data_pipeline.pairs import read_bin
+from data_pipeline.rendered import render_face
+from trainer.command_line import parse
+from trainer.errors import TrainerInputError
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for identity, name in enumerate(("Ann", "Bob")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in (1, 2):
+            face = render_face(identity, number, size=64)
+            cv2.imwrite(str(tmp_path / "images" / name / f"{name}_{number:04d}.png"), face[..., ::-1])
+    return tmp_path / "images"
+
+
+def test_options_are_parsed_with_two_numbers_for_a_size() -> None:
+    options = parse(
+        PackOptions, ["in", "out", "--size", "112", "96", "--align", "mtcnn"], prog="cosface pack"
+    )
+    assert options == PackOptions(Path("in"), Path("out"), align="mtcnn", size=(112, 96))
+    options = parse(PairsOptions, ["pairs.txt", "in", "out.bin", "--fold", "3"], prog="cosface pairs")
+    assert (options.fold, options.align) == (3, "mtcnn")
+    assert parse(InspectOptions, ["set"], prog="cosface inspect") == InspectOptions(Path("set"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["in"], "OUT|out"),
+        (["in", "out", "--size", "112"], "size"),
+        (["in", "out", "--size", "0", "112"], "size must be between 8 and 4096 pixels"),
+        (["in", "out", "--quality", "101"], "quality must be between 1 and 100, got 101"),
+        (["in", "out", "--workers", "-1"], "workers must be 0 or more"),
+        (["in", "out", "--align", "dlib"], "align"),
+        (["in", "out", "--qualty", "90"], "quality"),
+    ],
+)
+def test_wrong_options_are_one_line(argv: list[str], message: str) -> None:
+    with pytest.raises(TrainerInputError, match=message) as caught:
+        parse(PackOptions, argv, prog="cosface pack")
+    assert "\n" not in str(caught.value)
+
+
+def test_pack_then_inspect(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (images / "Ann" / "notes.txt").write_text("no image")
+    assert pack(PackOptions(images, tmp_path / "set", workers=1)) == 0
+    printed = capsys.readouterr().out
+    assert "4 images of 2 identities" in printed
+    assert "1 files left out" in printed
+    assert "notes.txt: no image that can be decoded" in printed
+    assert inspect(InspectOptions(tmp_path / "set", json=tmp_path / "new" / "report.json")) == 0
+    assert "damaged records: none" in capsys.readouterr().out
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["images"] == 4
+
+
+def test_inspect_exits_with_1_for_a_damaged_record(images: Path, tmp_path: Path) -> None:
+    pack(PackOptions(images, tmp_path / "set", workers=1))
+    with FaceDataset.open(tmp_path / "set") as dataset:
+        payload = bytes(dataset.payload(2))
+        rec = (tmp_path / "set" / "train.rec").read_bytes()
+    (tmp_path / "set" / "train.rec").write_bytes(rec.replace(payload, bytes(len(payload))))
+    assert inspect(InspectOptions(tmp_path / "set")) == 1
+
+
+def test_a_report_that_cannot_be_written_is_named(images: Path, tmp_path: Path) -> None:
+    pack(PackOptions(images, tmp_path / "set", workers=1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataInputError, match=r"report\.json: cannot be written"):
+        inspect(InspectOptions(tmp_path / "set", json=tmp_path / "file" / "report.json"))
+
+
+def test_pairs_of_a_list(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pairs.txt").write_text("1\nAnn\t1\t2\nAnn\t1\tBob\t2\n")
+    options = PairsOptions(tmp_path / "pairs.txt", images, tmp_path / "out.bin", align="none", workers=1)
+    assert pairs(options) == 0
+    assert "2 pairs of 3 different images" in capsys.readouterr().out
+    made = read_bin(tmp_path / "out.bin")
+    assert made.same == [True, False]
+    image = decode_image(made.images[0])
+    assert image is not None
+    assert image.shape == (112, 112, 3)
+    assert np.array_equal(image, decode_image(made.images[2]))
