@@ -68,6 +68,7 @@ class Job:
                 check_same_model(self.config.run, checkpoint, state.model, self.model)
                 self.engine.load(tensors.backbone, tensors.optimizer)
                 self.head.load_sharded_state(dict(tensors.head))
+                self.head.steps_taken = state.step
             self.step, self.position, self.saved_step = state.step, state.position, state.step
         self.total_steps = self._count_steps()
 
@@ -182,6 +183,7 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
             num_classes=model.num_classes,
             embedding_dim=model.embedding_dim,
             margin=make_margin(config.head.loss, scale=config.head.scale, margin=config.head.margin),
+            sample_rate=config.head.sample_rate,
             momentum=config.optim.momentum,
             weight_decay=config.optim.weight_decay,
             seed=config.training.seed,

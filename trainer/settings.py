@@ -72,12 +72,16 @@ class HeadConfig:
     """CosFace's m; the other losses have none."""
     scale: float = 64.0
     """s, by which cosines are multiplied; softmax has none."""
+    sample_rate: float = 1.0
+    """Part of the classes that a step computes with (Partial FC); the batch's own are always among them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 2:
             raise ValueError(f"margin must be at least 0 and below 2, got {self.margin:g}")
         if not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be above 0, got {self.scale:g}")
+        if not 0 < self.sample_rate <= 1:
+            raise ValueError(f"sample_rate must be above 0 and at most 1, got {self.sample_rate:g}")
 
 
 @dataclass(frozen=True)
