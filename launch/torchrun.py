@@ -15,7 +15,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,6 @@ def run(job: Job, status_file: Path) -> int:
     loopback.register()
     before = _stamp(status_file)
     with loopback.listen(job.port) as listener, tempfile.TemporaryDirectory(prefix="cosface-launch-") as logs:
-        os.environ |= job.environment | {"COSFACE_LAUNCHER_PID": str(os.getpid())}
         port = listener.getsockname()[1]
         config = LaunchConfig(
             min_nodes=1,
@@ -73,12 +73,25 @@ def run(job: Job, status_file: Path) -> int:
         # The agent expands ${local_rank} and the like in arguments; a user's path may hold a dollar sign.
         arguments = [argument.replace("$", "$$") for argument in job.command[1:]]
         try:
-            elastic_launch(config, job.command[0])(*arguments)
+            with _environment(job.environment | {"COSFACE_LAUNCHER_PID": str(os.getpid())}):
+                elastic_launch(config, job.command[0])(*arguments)
         except ChildFailedError as error:
             return _verdict(_ends(error.failures))
         except SignalException as request:
             return _after_signal(signal.Signals(request.sigval), status_file, before)
     return EXIT_DONE
+
+
+@contextmanager
+def _environment(added: Mapping[str, str]) -> Iterator[None]:
+    """The agent hands its own environment on to the ranks; afterwards it is as it was."""
+    before = os.environ.copy()
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _ends(failures: Mapping[int, Any]) -> list[RankEnd]:

@@ -1,0 +1,253 @@
+"""`make demo`: the main job from beginning to end, on rendered faces or on the user's own.
+
+Faces → record folder → untrained network on pairs of unseen people → CosFace on two ranks, the class matrix
+split between them → the trained network on the same pairs. What is finished stays: the same command goes on
+where it was stopped, and shows the result again at once when there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launch.cli import guarded
+from launch.errors import LaunchInputError
+
+RANKS = 2
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+STAGES = ("faces", "untrained", "training", "trained")
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Faces, records, CosFace on two ranks, and verification of people never seen in training."""
+
+    run: Path = Path("demo-run")
+    """Folder that the demo writes to; each source of faces has its own in it."""
+    data: Path | None = None
+    """Your images (a folder per person) or an insightface folder; rendered faces when not given."""
+    minutes: float = 3.0
+    """About how long to train on your own data; rendered faces have a recipe of their own."""
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.minutes <= 1e5:
+            raise ValueError(f"minutes must be at least 0.1, got {self.minutes:g}")
+
+
+@dataclass
+class Progress:
+    """What is kept between two starts of one demo, in demo.json: where its faces are from, what it took."""
+
+    folder: Path
+    source: str
+    about: str = ""
+    config: str = ""
+    settings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path, source: str) -> Progress:
+        """Raises LaunchInputError if the folder holds a demo of other faces."""
+        file = folder / "demo.json"
+        if not file.exists():
+            return cls(folder, source)
+        kept: dict[str, Any] = json.loads(file.read_text())
+        if kept["source"] != source:
+            raise LaunchInputError(
+                f"{folder}: holds the demo of {kept['source']}, not of {source}; "
+                f"remove it (rm -r {folder}) or choose another folder: make demo DEMO_RUN=…"
+            )
+        return cls(folder, **kept)
+
+    def save(self) -> None:
+        """Write demo.json, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = {name: value for name, value in asdict(self).items() if name != "folder"}
+        temporary = self.folder / ".demo.json.tmp"
+        temporary.write_text(json.dumps(kept, indent=1) + "\n")
+        os.replace(temporary, self.folder / "demo.json")
+
+    @contextmanager
+    def stage(self, name: str, says: str) -> Iterator[None]:
+        """Say what is done and keep the seconds that it took, over several starts if it was stopped."""
+        print(f"\n{STAGES.index(name) + 1}/{len(STAGES)} {says}", flush=True)
+        begun = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begun, 1)
+        self.save()
+
+
+def demo(options: DemoOptions) -> int:
+    """Run what is still to be done, show the result and return the exit code."""
+    name = "rendered" if options.data is None else options.data.resolve().name or "data"
+    source = "rendered faces" if options.data is None else str(options.data.resolve())
+    progress = Progress.of(options.run / name, source)
+    if finished(progress.folder):
+        print(f"{progress.folder} is finished; its result again. To start over: rm -r {progress.folder}")
+    else:
+        faces(options.data, options.minutes, progress)
+        untrained(progress)
+        if code := training(progress):
+            return code
+        trained(progress)
+    show(progress)
+    return 0
+
+
+def finished(folder: Path) -> bool:
+    """Whether the last thing that the demo writes is there."""
+    return (folder / "report" / "report.html").exists()
+
+
+def faces(data: Path | None, minutes: float, progress: Progress) -> None:
+    """Make the record folder `train` and the pairs `unseen.bin`, and settle the training's settings."""
+    folder, train, pairs = progress.folder, progress.folder / "train", progress.folder / "unseen.bin"
+    if progress.config:
+        return
+    what = "rendered people" if data is None else str(data)
+    with progress.stage("faces", f"faces: {what} → records to train on, pairs of others to test on"):
+        if data is None:
+            from launch.demo_rendered import RenderedSet
+
+            progress.about = RenderedSet().write(train, pairs)
+            progress.config = "demo.toml"
+        else:
+            from launch.demo_budget import settings_for
+            from launch.demo_own import write_own
+
+            progress.about = write_own(data, folder, train, pairs)
+            progress.settings = settings_for(CONFIGS / "demo-own.toml", train, 60 * minutes, RANKS)
+            progress.config = "demo-own.toml"
+        print(progress.about)
+
+
+def arguments(progress: Progress) -> list[str]:
+    """The training's options, as they stand after `cosface launch local --processes 2 --`."""
+    return [
+        *("--config", os.path.relpath(CONFIGS / progress.config)),
+        *progress.settings,
+        *("--run", str(progress.folder / "run")),
+        *("--data.train", str(progress.folder / "train")),
+    ]
+
+
+def untrained(progress: Progress) -> None:
+    """Evaluate the network with its first weights, as training will start from them."""
+    from data_pipeline import FaceDataset
+    from trainer.backbones import make_backbone
+    from trainer.check import describe_model
+    from trainer.config import load_config
+    from trainer.evaluation.report import write_json
+
+    if (progress.folder / "untrained.json").exists():
+        return
+    with progress.stage("untrained", "the untrained network on pairs of people it will never see"):
+        config = load_config(arguments(progress))
+        with FaceDataset.open(config.data.train) as dataset:
+            model = describe_model(config, dataset)
+        network = make_backbone(model.backbone, model.embedding_dim, model.image_size, model.seed).eval()
+        write_json(
+            evaluated(network, model.image_size, progress), progress.folder / "untrained.json", curve=True
+        )
+
+
+def training(progress: Progress) -> int:
+    """Train with the command that a user would give; return its exit code."""
+    from launch.commands import launch
+
+    command = ["local", "--processes", str(RANKS), "--", *arguments(progress)]
+    with progress.stage("training", f"training: {shlex.join(['cosface', 'launch', *command])}"):
+        return launch(command)
+
+
+def trained(progress: Progress) -> None:
+    """Evaluate the trained network on the same pairs and write the report with both."""
+    import torch
+
+    from trainer.evaluation.backbone import load_backbone
+    from trainer.evaluation.report import read_json, write_report
+
+    folder = progress.folder
+    with progress.stage("trained", "the trained network on the same pairs"):
+        backbone = load_backbone(folder / "run", torch.device("cpu"))
+        after = evaluated(backbone.module, backbone.image_size, progress)
+        before = read_json(folder / "untrained.json")
+        write_report(
+            {"trained": after["unseen"]},
+            folder / "report",
+            "cosface demo: people never seen in training",
+            note=progress.about,
+            beside={"untrained": before["unseen"]},
+        )
+
+
+def evaluated(network: Any, image_size: tuple[int, int], progress: Progress) -> Any:
+    """The figures of `unseen.bin` under the name "unseen"."""
+    import torch
+
+    from trainer.evaluation.run import evaluate_sets
+
+    return evaluate_sets(network, [progress.folder / "unseen.bin"], image_size, torch.device("cpu"))
+
+
+def show(progress: Progress) -> None:
+    """Print the table, the ranks' classes, the seconds, where things lie and what to try next."""
+    from rich.console import Console
+
+    from trainer.evaluation.report import read_json, results_table
+
+    folder, console = progress.folder, Console()
+    before = read_json(folder / "untrained.json")["unseen"]
+    after = read_json(folder / "report" / "report.json")["trained"]
+    console.print()
+    console.print(
+        results_table({"untrained": before, "trained": after}, title="people never seen in training")
+    )
+    print(f"\n{progress.about}")
+    print(f"class matrix: {'; '.join(class_ranges(folder / 'run' / 'ranks.json'))}")
+    seconds = [f"{name} {progress.seconds.get(name, 0):.0f}" for name in STAGES]
+    print(f"seconds: {', '.join(seconds)}, in all {sum(progress.seconds.values()):.0f}")
+    print(f"ROC: {folder / 'report' / 'roc.png'}   page: {folder / 'report' / 'report.html'}")
+    longer = [*arguments(progress), "--training.steps", "2000"]
+    pairs = ["--verification", str(folder / "unseen.bin")]
+    commands = (
+        ["inspect", str(folder / "train")],
+        ["evaluate", "--run", str(folder / "run"), *pairs, "--report", "my-report"],
+        ["launch", "local", "--processes", str(RANKS), "--", *longer],
+    )
+    cosface = str(Path(sys.executable).with_name("cosface"))
+    print("\nnext (the last goes on training from the last checkpoint):")
+    for command in commands:
+        print(f"  {shlex.join([os.path.relpath(cosface), *command])}")
+    print("  make demo DATA=FOLDER    on your own images: a folder per person, or an insightface folder")
+
+
+def class_ranges(file: Path) -> list[str]:
+    """What each rank held of the class matrix, in words."""
+    ranks = json.loads(file.read_text())["ranks"]
+    return [
+        f"rank {rank['rank']} has classes {rank['classes'][0]}–{rank['classes'][1] - 1}" for rank in ranks
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the demo; return the exit code."""
+    from trainer.command_line import parse
+
+    def work() -> int:
+        words = sys.argv[1:] if argv is None else argv
+        return demo(parse(DemoOptions, words, prog="python -m launch.demo", description=DemoOptions.__doc__))
+
+    return guarded(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
