@@ -54,7 +54,12 @@ def meet() -> int:
 
 
 def report(folder: Path, rank: int, **more: object) -> None:
-    facts = {"pid": os.getpid(), "world_size": int(os.environ["WORLD_SIZE"]), "arguments": sys.argv[1:], **more}
+    facts = {
+        "pid": os.getpid(),
+        "world_size": int(os.environ["WORLD_SIZE"]),
+        "arguments": sys.argv[1:],
+        **more,
+    }
     (folder / f"rank-{rank}.new").write_text(json.dumps(facts))
     (folder / f"rank-{rank}.new").rename(folder / f"rank-{rank}.json")
 
