@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from data_pipeline.order import GlobalOrder
 
 Ints = npt.NDArray[np.int64]
 _PREFETCH = 2
+_REUSED = 3
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class TrainLoader:
         )
         self._pipeline: Any = build(self._graph, _PREFETCH)
         self._pending: deque[_Pending] = deque()
+        self._memory = _Memory((batch_size, 3, *size), self._device)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -119,7 +122,7 @@ class TrainLoader:
         if self._graph.stored is not None:
             self._check_shapes(done, outputs[1].as_array())
         # A copy: DALI reuses its own memory for a later batch.
-        images = torch.empty((self._batch_size, 3, *self._graph.size), device=self._device)
+        images = self._memory.take()
         copy_output(outputs[0], images)
         self._pipeline.release_outputs()
         self._feed()
@@ -202,6 +205,36 @@ class TrainLoader:
             f"record {key} of class {label}: {problem}; `cosface inspect {folder}` lists all such records, "
             "replace them or leave them out",
         )
+
+
+class _Memory:
+    """Tensors of one shape; on the CPU, memory that nobody holds any more is handed out again.
+
+    Fresh memory for a large batch costs three times the copy into it, as the kernel maps it page by page.
+    """
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        self._shape, self._device = shape, device
+        self._arrays: list[npt.NDArray[np.float32]] = []
+        # What an array counts that the list alone holds: interpreters differ.
+        self._unheld = _holders([np.empty(0, dtype=np.float32)])[0]
+
+    def take(self) -> torch.Tensor:
+        if self._device.type != "cpu":
+            return torch.empty(self._shape, device=self._device)
+        # A tensor made from an array holds it, and so does every view of that tensor.
+        for place, holders in enumerate(_holders(self._arrays)):
+            if holders == self._unheld:
+                return torch.from_numpy(self._arrays[place])
+        # More than a few at once are kept by the caller; those go when the caller lets go of them.
+        array = np.empty(self._shape, dtype=np.float32)
+        if len(self._arrays) < _REUSED:
+            self._arrays.append(array)
+        return torch.from_numpy(array)
+
+
+def _holders(arrays: list[npt.NDArray[np.float32]]) -> list[int]:
+    return [sys.getrefcount(array) for array in arrays]
 
 
 def _device_id(device: torch.device) -> int | None:

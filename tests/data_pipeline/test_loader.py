@@ -134,6 +134,34 @@ def test_goes_on_from_a_position_with_another_batch(dataset: FaceDataset) -> Non
     assert torch.equal(batch.images, images[41:52])
 
 
+def test_memory_is_reused_only_when_nobody_holds_it(dataset: FaceDataset) -> None:
+    with loader(dataset, 8) as batches:
+        held: list[Any] = []
+        expected = []
+        for step in range(8):
+            batch = next(batches)
+            # A tensor, a view of it, its array, and what autograd holds.
+            weight = torch.ones(1, requires_grad=True)
+            held.append([batch, batch.images[2:, 1], batch.images.numpy(), batch.images * weight][step % 4])
+            expected.append(batch.images.clone())
+        places = set()
+        del batch
+        for _ in range(8):
+            places.add(next(batches).images.data_ptr())
+        assert len(places) <= 3
+        for step, (kept, images) in enumerate(zip(held, expected, strict=True)):
+            match step % 4:
+                case 0:
+                    assert torch.equal(kept.images, images)
+                case 1:
+                    assert torch.equal(kept, images[2:, 1])
+                case 2:
+                    assert np.array_equal(kept, images.numpy())
+                case 3:
+                    (gradient,) = torch.autograd.grad(kept.sum(), kept.grad_fn.next_functions[1][0].variable)
+                    assert gradient.item() == pytest.approx(float(images.sum()), rel=1e-3)
+
+
 def test_several_loaders_at_once(dataset: FaceDataset) -> None:
     with loader(dataset, 8) as one, loader(dataset, 8) as other:
         for _ in range(5):
