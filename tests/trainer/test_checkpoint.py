@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from partial_fc import class_range
+from tests.ranks import run_ranks
+from trainer.checkpoint import (
+    Tensors,
+    checkpoint_steps,
+    latest_checkpoint,
+    load_checkpoint,
+    read_state,
+    save_checkpoint,
+)
+from trainer.errors import TrainerInputError, TrainingFailed
+from trainer.ranks import Ranks
+from trainer.shards import read_classes, shard_name, write_shard
+from trainer.state import ModelDescription, SavedState
+
+CLASSES = 11
+MODEL = ModelDescription("sphereface4", 4, (32, 32), CLASSES, "softmax", 0)
+
+
+def centres() -> dict[str, Tensor]:
+    weight = torch.arange(CLASSES * 4, dtype=torch.float32).view(CLASSES, 4)
+    return {"weight": weight, "momentum": -weight, "bias": weight[:, 0] + 0.5}
+
+
+def tensors(ranks: Ranks) -> Tensors:
+    first, last = class_range(CLASSES, ranks.rank, ranks.world_size)
+    head = {name: value[first:last] for name, value in centres().items()}
+    return Tensors({"model.w": torch.ones(3)}, {"momentum.w": torch.zeros(3)}, head, (first, last))
+
+
+def save(run: Path, step: int, keep: int = 2, ranks: Ranks | None = None) -> Path:
+    ranks = ranks or Ranks()
+    return save_checkpoint(run, SavedState(step, step * 8, 1, MODEL), tensors(ranks), ranks, keep)
+
+
+def save_rank(run: Path) -> None:
+    save(run, 7, ranks=Ranks(dist.get_rank(), dist.get_world_size()))
+
+
+def load_rank(run: Path) -> bool:
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    wanted = tensors(ranks)
+    checkpoint = latest_checkpoint(run)
+    assert checkpoint
+    state, loaded = load_checkpoint(checkpoint, ranks, wanted.class_range)
+    return state.position == 56 and all(
+        torch.equal(loaded.head[name], wanted.head[name]) for name in centres()
+    )
+
+
+@pytest.mark.parametrize("readers", [1, 2, 3, 5, 13])
+@pytest.mark.parametrize("writers", [1, 2, 4, 13])
+def test_classes_are_found_whatever_the_numbers_of_ranks(tmp_path: Path, writers: int, readers: int) -> None:
+    files = [tmp_path / shard_name(rank) for rank in range(writers)]
+    for rank, file in enumerate(files):
+        first, last = class_range(CLASSES, rank, writers)
+        write_shard(
+            file, {name: value[first:last] for name, value in centres().items()}, (first, last), CLASSES
+        )
+    for rank in range(readers):
+        first, last = class_range(CLASSES, rank, readers)
+        read = read_classes(files, (first, last))
+        assert all(torch.equal(read[name], value[first:last]) for name, value in centres().items())
+
+
+def test_three_ranks_write_and_two_read(tmp_path: Path) -> None:
+    run_ranks(3, save_rank, tmp_path)
+    assert sorted(file.name for file in (tmp_path / "checkpoints" / "step-00000007").iterdir()) == [
+        "backbone.safetensors",
+        *(shard_name(rank) for rank in range(3)),
+        "optimizer.safetensors",
+        "state.json",
+    ]
+    assert run_ranks(2, load_rank, tmp_path) == [True, True]
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 10, 3):
+        save(tmp_path, step)
+    assert list(checkpoint_steps(tmp_path)) == [3, 10]
+    assert [file.name for file in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "step-00000003",
+        "step-00000010",
+    ]
+
+
+def test_half_a_checkpoint_is_none(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "checkpoints" / ".step-00000002.tmp").mkdir()
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-00000001"
+    assert latest_checkpoint(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["backbone.safetensors", "optimizer.safetensors", shard_name(0), "state.json"]
+)
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    checkpoint = save(tmp_path, 1)
+    file = checkpoint / name
+    content = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(content[:-5])
+    else:
+        file.write_bytes(content[:-5] + bytes(byte ^ 1 for byte in content[-5:]))
+    with pytest.raises(TrainerInputError) as caught:
+        load_checkpoint(checkpoint, Ranks(), (0, CLASSES))
+    assert str(caught.value).startswith(f"{file}: the checkpoint is damaged: ")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trainer.checkpoint.save_file", full)
+    with pytest.raises(TrainingFailed, match=r"step-00000002.* could not be written: .*No space left"):
+        save(tmp_path, 2)
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+    assert load_checkpoint(tmp_path / "checkpoints" / "step-00000001", Ranks(), (0, CLASSES))
+
+
+def test_state_survives_json() -> None:
+    state = SavedState(3, 24, 2, MODEL, {"torch": "x"})
+    assert SavedState.from_json(state.to_json()) == state
+    for text in ("{}", "[]", "3", state.to_json().replace('"step"', '"stop"')):
+        with pytest.raises(ValueError, match=r".+"):
+            SavedState.from_json(text)
+
+
+def test_an_unfinished_state_is_damaged(tmp_path: Path) -> None:
+    checkpoint = save(tmp_path, 1)
+    (checkpoint / "state.json").write_text("{")
+    with pytest.raises(TrainerInputError, match=r"state\.json: the checkpoint is damaged"):
+        read_state(checkpoint)
+
+
+def test_differences_are_in_words() -> None:
+    other = ModelDescription("sphereface4", 8, (32, 24), CLASSES, "softmax", 0)
+    assert MODEL.differences(MODEL) == ""
+    assert MODEL.differences(other) == (
+        "model.embedding-dim is 4 there and 8 here, image size is 32×32 there and 32×24 here"
+    )

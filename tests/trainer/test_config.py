@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.config import load_config, to_toml
+from trainer.errors import SettingsError
+
+BASE = ["--run", "/r", "--data.train", "/d", "--training.steps", "5"]
+
+
+def test_defaults_are_the_papers() -> None:
+    config = load_config(BASE)
+    assert (config.head.loss, config.head.margin, config.head.scale) == ("cosface", 0.35, 64.0)
+    assert (config.optim.lr, config.optim.momentum, config.optim.weight_decay) == (0.1, 0.9, 5e-4)
+    assert config.data.augment.flip
+
+
+def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        'run = "/r"\n[data]\ntrain = "/d"\nimage-size = [112, 96]\n'
+        "[data.augment]\nflip = false\nrotation = 10\n"
+        "[optim]\nlr = 0.2\nmilestones = [10, 20]\n[training]\nsteps = 5\n[evaluation]\nverification = []\n"
+    )
+    config = load_config(["--config", str(file), "--optim.lr", "0.3", "--optim.lr", "0.4"])
+    assert config.data.image_size == (112, 96)
+    assert (config.data.augment.flip, config.data.augment.rotation) == (False, 10.0)
+    assert config.optim.milestones == (10, 20)
+    assert config.optim.lr == 0.4
+    assert load_config([f"--config={file}"]).optim.lr == 0.2
+
+
+def test_run_toml_gives_the_same_settings_again(tmp_path: Path) -> None:
+    config = load_config(
+        [*BASE, "--data.image-size", "64", "48", "--evaluation.verification", "/a.bin", "/b.bin"]
+    )
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(config))
+    assert load_config(["--config", str(file)]) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[head]\nmargn = 1\n", "unknown setting --head.margn in {file}; nearest: --head.margin"),
+        ("[optim]\nlr = -1\n", "{file}: --optim.lr must be above 0, got -1"),
+        ("[optim]\nlr = 'x'\n", "{file}: --optim.lr: expected a number, got 'x'"),
+        ("[optim\n", "--config {file}: is no TOML: "),
+        ("[optim]\nlr = 1979-05-27\n", "{file}: optim.lr must be numbers, booleans or plain text"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_config(["--config", str(file), *BASE])
+    assert str(caught.value).startswith(complaint.format(file=file))
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--training.epochs", "2"], "one of --training.steps and --training.epochs must be given, not both"),
+        (["--training.steps", "None"], "one of --training.steps and --training.epochs must be given"),
+        (["--training.steps", "0"], "--training.steps must be 1 or more, got 0"),
+        (["--data.batch-size", "0"], "--data.batch-size must be 1 or more, got 0"),
+        (["--data.augment.flip", "1"], "--data.augment.flip: '1' is none of 'True', 'False'"),
+        (["--data.augment.erase", "2"], "--data.augment.erase must be between 0 and 1, got 2"),
+        (
+            ["--model.backbone", "sphereface6"],
+            "--model.backbone must be one that is known, got 'sphereface6'",
+        ),
+        (["--head.loss", "arc"], "--head.loss: 'arc' is none of 'cosface', 'normalizedsoftmax', 'softmax'"),
+        (["--head.scale", "nan"], "--head.scale must be above 0, got nan"),
+        (["--optim.final-lr", "1"], "--optim.final-lr must be between 0 and lr (0.1), got 1"),
+        (["--checkpoint.keep", "0"], "--checkpoint.keep must be 1 or more, got 0"),
+        (["--engine", "deepspeed"], "--engine: 'deepspeed' is none of 'ddp'"),
+        (["--config", "/no/such.toml"], "--config /no/such.toml: cannot be read: No such file or directory"),
+        (["--config"], "--config needs 1 value"),
+    ],
+)
+def test_ranges(more: list[str], complaint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_config([*BASE, *more])
+    assert str(caught.value).startswith(complaint)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        load_config(["--help"])
+    assert not stop.value.code
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--head.margin" in text
+    assert "CosFace's m" in text
+    assert "--config FILE.toml" in text
