@@ -48,14 +48,16 @@ $(VENV)/.python:
 	@usable='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'; \
 	if [ -x $(BIN)/python ] && ! $(BIN)/python -c "$$usable"; then \
 		echo "set-up: $(VENV) holds a Python older than 3.11 or newer than 3.14; remove it (make clean) and run make again" >&2; exit 1; fi; \
-	found=; for candidate in $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python); do \
-		if command -v "$$candidate" >/dev/null 2>&1 && "$$candidate" -c "$$usable" 2>/dev/null; then found=$$candidate; break; fi; \
+	found=; bare=; for candidate in $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python); do \
+		"$$candidate" -c "$$usable" >/dev/null 2>&1 || continue; \
+		if "$$candidate" -c 'import venv, ensurepip' 2>/dev/null; then found=$$candidate; break; fi; \
+		bare=$${bare:-$$candidate}; \
 	done; \
-	if [ -z "$$found" ]; then \
+	if [ -z "$$found$$bare" ]; then \
 		echo "set-up: no Python 3.11 to 3.14 found; install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
-	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
-		version=$$("$$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-		echo "set-up: $$found cannot make virtual environments; install its venv module: apt-get install python$$version-venv" >&2; exit 1; fi; \
+	if [ -z "$$found" ]; then \
+		version=$$("$$bare" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		echo "set-up: $$bare cannot make virtual environments; install its venv module: apt-get install python$$version-venv" >&2; exit 1; fi; \
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		echo "set-up: $(VENV) with $$("$$found" --version) …"; "$$found" -m venv $(VENV) || exit 1; fi; \
 	touch $@

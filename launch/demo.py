@@ -216,7 +216,8 @@ def show(progress: Progress) -> None:
     seconds = [f"{name} {progress.seconds.get(name, 0):.0f}" for name in STAGES]
     print(f"seconds: {', '.join(seconds)}, in all {sum(progress.seconds.values()):.0f}")
     print(f"ROC: {folder / 'report' / 'roc.png'}   page: {folder / 'report' / 'report.html'}")
-    longer = [*arguments(progress), "--training.steps", "2000"]
+    steps = json.loads((folder / "run" / "status.json").read_text())["step"]
+    longer = [*arguments(progress), "--training.steps", str(2 * steps)]
     pairs = ["--verification", str(folder / "unseen.bin")]
     commands = (
         ["inspect", str(folder / "train")],

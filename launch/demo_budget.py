@@ -36,7 +36,12 @@ def settings_for(config: Path, train: Path, seconds: float, ranks: int) -> list[
         f"a step of {ranks} × {batch} images takes about {step_s:.2f} s here: "
         f"{steps} steps ({steps / epoch:.1f} epochs), {steps * step_s:.0f} s"
     )
-    return [*settings, "--data.batch-size", str(batch), "--training.steps", str(steps)]
+    return [
+        *settings,
+        *("--data.batch-size", str(batch)),
+        *("--optim.warmup-steps", str(steps // 10)),
+        *("--training.steps", str(steps)),
+    ]
 
 
 def time_step(network: torch.nn.Module, images: torch.Tensor, threads: int) -> float:
