@@ -39,7 +39,7 @@ class Stopwatch:
 
 
 class EventLog:
-    """`events.jsonl`: an object a line, of a step or of an evaluation (which has the key "evaluation")."""
+    """`events.jsonl`: an object a line, one line a logged step."""
 
     def __init__(self, file: Path, up_to_step: int) -> None:
         """Go on with the file behind `up_to_step`: later lines are those of steps that will be done again."""

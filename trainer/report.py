@@ -83,10 +83,8 @@ class Report:
         except Exception as caught:
             error = caught
         job.ranks.agree_on(error)
-        if self._run and self._events:
+        if self._run:
             self._run.write_json(name, {key: result.to_json() for key, result in results.items()})
-            figures = {key: result.to_json()["accuracy"] for key, result in results.items()}
-            self._events.write({"step": job.step, "evaluation": figures})
             for key, result in results.items():
                 deviation = f" ± {100 * result.accuracy_std:.2f}"
                 self._progress.say(f"step {job.step}: {key} {100 * result.accuracy:.2f}{deviation} %")

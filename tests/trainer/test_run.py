@@ -7,28 +7,26 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
-import torch.distributed as dist
 
+from data_pipeline import FaceDataset
+from data_pipeline.pairs import PairSet, write_bin
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
     CLASSES,
+    alone,
     arguments,
     events,
     finish,
     losses,
     start,
+    train_rank,
     wait_for_step,
     write_tiny_set,
 )
-from trainer.checkpoint import checkpoint_steps, latest_checkpoint, read_state
+from trainer.checkpoint import checkpoint_steps, read_state
 from trainer.commands import train as train_command
-from trainer.config import load_config
-from trainer.errors import TrainerInputError, TrainingFailed
-from trainer.loop import train
-from trainer.ranks import FailedElsewhere, Ranks
+from trainer.errors import TrainerInputError
 from trainer.run_directory import RunDirectory
-from trainer.stop import StopRequest
 
 pytestmark = pytest.mark.dali
 
@@ -50,20 +48,6 @@ def one_rank_run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     run = tmp_path_factory.mktemp("runs") / "one"
     assert alone(arguments(run, data, 16)) == "finished"
     return run
-
-
-def alone(argv: list[str]) -> str:
-    torch.set_num_threads(1)
-    return train(load_config(argv), Ranks(), torch.device("cpu"), StopRequest())
-
-
-def train_rank(argv: list[str]) -> str:
-    world_size = dist.get_world_size()
-    ranks = Ranks(dist.get_rank(), world_size, dist.get_rank(), world_size)
-    try:
-        return train(load_config(argv), ranks, torch.device("cpu"), StopRequest())
-    except (TrainerInputError, TrainingFailed, FailedElsewhere) as error:
-        return f"{type(error).__name__}: {error}"
 
 
 def test_two_ranks_train_like_one(one_rank_run: Path, two_rank_run: Path) -> None:
@@ -152,40 +136,6 @@ def test_the_run_directory_is_named(one_rank_run: Path, data: Path) -> None:
     assert ended[0][1].count("\n") == 1
 
 
-def test_a_loss_that_is_no_number_stops_all_ranks(tmp_path: Path, data: Path) -> None:
-    run = tmp_path / "run"
-    argv = arguments(run, data, 8, "--optim.lr", "3e38", "--checkpoint.every", "1")
-    first, second = run_ranks(2, train_rank, argv)
-    assert first.startswith("TrainingFailed: step ")
-    assert "not finite" in first or "no longer finite" in first
-    assert "no checkpoint had been written" in first
-    assert second == "FailedElsewhere: rank 0 failed"
-    assert latest_checkpoint(run) is None
-
-
-def test_the_last_good_checkpoint_stays(tmp_path: Path, data: Path) -> None:
-    run = tmp_path / "run"
-    alone(arguments(run, data, 16, "--training.steps", "2"))
-    with pytest.raises(TrainingFailed, match=r"the last good checkpoint is .*step-00000002"):
-        alone(arguments(run, data, 16, "--optim.lr", "1e30"))
-    assert list(checkpoint_steps(run)) == [2]
-
-
-def test_a_damaged_record_ends_all_ranks_and_one_says_why(tmp_path: Path) -> None:
-    data = write_tiny_set(tmp_path / "set")
-    rec = data / "train.rec"
-    content = bytearray(rec.read_bytes())
-    at = content.index(b"\xff\xd8\xff", len(content) // 2)
-    content[at : at + 4] = b"none"
-    rec.write_bytes(content)
-    ended = finish(start(2, arguments(tmp_path / "run", data, 8)))
-    assert [code for code, _ in ended] == [2, 2]
-    told = [line for _, error in ended for line in error.splitlines() if line.startswith("cosface: ")]
-    assert len(told) == 1
-    assert str(rec) in told[0]
-    assert "Traceback" not in ended[0][1] + ended[1][1]
-
-
 def test_a_run_has_one_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.run_directory._LOCK_WAIT_S", 0.3)
     with (
@@ -209,3 +159,22 @@ def test_average_and_precision_train_and_resume(tmp_path: Path, data: Path) -> N
         (tmp_path / run / "checkpoints/step-00000004/backbone.safetensors").read_bytes() for run in "ab"
     ]
     assert states[0] == states[1]
+
+
+def test_pair_sets_are_evaluated_while_training(tmp_path: Path, data: Path) -> None:
+    with FaceDataset.open(data) as dataset:
+        images = [bytes(dataset.payload(index)) for index in range(80)]
+    # Neighbours are of one class, as eight images of each follow each other; every second pair is of two.
+    pairs = [(2 * k, 2 * k + 1) if k % 2 else (k, 79 - k) for k in range(40)]
+    same = [bool(k % 2) for k in range(40)]
+    file = tmp_path / "pairs.bin"
+    write_bin(file, PairSet([images[index] for pair in pairs for index in pair], same))
+    more = ["--evaluation.verification", str(file), "--evaluation.every", "2", "--training.steps", "3"]
+    run = tmp_path / "run"
+    alone(arguments(run, data, 16, *more))
+    results = {path.name: json.loads(path.read_text()) for path in (run / "evaluation").iterdir()}
+    assert sorted(results) == ["step-00000002.json", "step-00000003.json"]
+    assert results["step-00000003.json"]["pairs"]["accuracy"] > 0.5
+    # Evaluating changes nothing that is trained.
+    alone(arguments(tmp_path / "without", data, 16, "--training.steps", "3"))
+    assert losses(run) == losses(tmp_path / "without")

@@ -14,8 +14,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
+import torch.distributed as dist
 
 from data_pipeline import write_dataset
+from trainer.config import load_config
+from trainer.errors import TrainerInputError, TrainingFailed
+from trainer.loop import train
+from trainer.ranks import FailedElsewhere, Ranks
+from trainer.stop import StopRequest
 
 CLASSES, IMAGES = 21, 168
 # A scale at which rounding is not blown up within 20 steps: at 64 a change of one part in 10^8 of the first
@@ -108,3 +115,17 @@ def wait_for_step(run: Path, step: int, deadline_s: float = 60) -> None:
     while not any(event["step"] >= step for event in events(run)):
         assert time.monotonic() < end, f"step {step} did not come"
         time.sleep(0.02)
+
+
+def alone(argv: list[str]) -> str:
+    torch.set_num_threads(1)
+    return train(load_config(argv), Ranks(), torch.device("cpu"), StopRequest())
+
+
+def train_rank(argv: list[str]) -> str:
+    world_size = dist.get_world_size()
+    ranks = Ranks(dist.get_rank(), world_size, dist.get_rank(), world_size)
+    try:
+        return train(load_config(argv), ranks, torch.device("cpu"), StopRequest())
+    except (TrainerInputError, TrainingFailed, FailedElsewhere) as error:
+        return f"{type(error).__name__}: {error}"

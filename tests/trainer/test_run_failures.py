@@ -1,0 +1,60 @@
+"""Runs that fail: numbers that are none, damaged data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.ranks import run_ranks
+from tests.trainer.tiny import (
+    alone,
+    arguments,
+    finish,
+    start,
+    train_rank,
+    write_tiny_set,
+)
+from trainer.checkpoint import checkpoint_steps, latest_checkpoint
+from trainer.errors import TrainingFailed
+
+pytestmark = pytest.mark.dali
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_set(tmp_path_factory.mktemp("data") / "set")
+
+
+def test_a_loss_that_is_no_number_stops_all_ranks(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    argv = arguments(run, data, 8, "--optim.lr", "3e38", "--checkpoint.every", "1")
+    first, second = run_ranks(2, train_rank, argv)
+    assert first.startswith("TrainingFailed: step ")
+    assert "not finite" in first or "no longer finite" in first
+    assert "no checkpoint had been written" in first
+    assert second == "FailedElsewhere: rank 0 failed"
+    assert latest_checkpoint(run) is None
+
+
+def test_the_last_good_checkpoint_stays(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    alone(arguments(run, data, 16, "--training.steps", "2"))
+    with pytest.raises(TrainingFailed, match=r"the last good checkpoint is .*step-00000002"):
+        alone(arguments(run, data, 16, "--optim.lr", "1e30"))
+    assert list(checkpoint_steps(run)) == [2]
+
+
+def test_a_damaged_record_ends_all_ranks_and_one_says_why(tmp_path: Path) -> None:
+    data = write_tiny_set(tmp_path / "set")
+    rec = data / "train.rec"
+    content = bytearray(rec.read_bytes())
+    at = content.index(b"\xff\xd8\xff", len(content) // 2)
+    content[at : at + 4] = b"none"
+    rec.write_bytes(content)
+    ended = finish(start(2, arguments(tmp_path / "run", data, 8)))
+    assert [code for code, _ in ended] == [2, 2]
+    told = [line for _, error in ended for line in error.splitlines() if line.startswith("cosface: ")]
+    assert len(told) == 1
+    assert str(rec) in told[0]
+    assert "Traceback" not in ended[0][1] + ended[1][1]
