@@ -1,6 +1,7 @@
 # Set up, try, test and check the project. Needs make, Python 3.11–3.14 and a package index; no root, no GPU.
 #   make demo              rendered faces → packed records → CosFace on two ranks → verification of unseen people
-#   make demo DATA=FOLDER  the same on your own images (a folder per identity) or on an insightface folder
+#   make demo DATA=FOLDER  the same on your own images (a folder per identity) or on an insightface folder;
+#                          MINUTES=10 trains longer, DEMO_RUN=FOLDER puts it elsewhere than demo-run
 #   make test              every test that this machine allows;   make test-slow: the long ones too
 #   make lint              ruff and mypy;                         make clean: remove what the others made
 # PYTHON=/path/to/python3 chooses the Python of .venv.
@@ -12,6 +13,7 @@ INPUTS := constraints.txt setup.cfg pyproject.toml
 BASE := $(VENV)/.set-up-base
 TEST := $(VENV)/.set-up-test
 DATA ?=
+MINUTES ?=
 DEMO_RUN ?= demo-run
 PYTEST_ARGS ?=
 # pip draws its bars on a terminal; elsewhere one line a stage is enough.
@@ -27,7 +29,7 @@ stage = @echo "set-up: $(1) …"; begun=$$(date +%s); $(2) \
 	echo "set-up: $(1): $$(( $$(date +%s) - begun )) s"
 
 demo: $(BASE)
-	@$(BIN)/python -m launch.demo --run "$(DEMO_RUN)" $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m launch.demo --run "$(DEMO_RUN)" $(if $(DATA),--data "$(DATA)") $(if $(MINUTES),--minutes "$(MINUTES)")
 
 test: $(TEST)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -23,6 +23,7 @@ from launch.errors import LaunchInputError
 
 RANKS = 2
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+RENDERED = "rendered faces"
 STAGES = ("faces", "untrained", "training", "trained")
 
 
@@ -88,7 +89,7 @@ class Progress:
 def demo(options: DemoOptions) -> int:
     """Run what is still to be done, show the result and return the exit code."""
     name = "rendered" if options.data is None else options.data.resolve().name or "data"
-    source = "rendered faces" if options.data is None else str(options.data.resolve())
+    source = RENDERED if options.data is None else str(options.data.resolve())
     progress = Progress.of(options.run / name, source)
     if finished(progress.folder):
         print(f"{progress.folder} is finished; its result again. To start over: rm -r {progress.folder}")
@@ -212,12 +213,18 @@ def show(progress: Progress) -> None:
         results_table({"untrained": before, "trained": after}, title="people never seen in training")
     )
     print(f"\n{progress.about}")
+    if progress.source != RENDERED:
+        print("A short run on a small set gives a small set's accuracy; MINUTES=… trains longer.")
     print(f"class matrix: {'; '.join(class_ranges(folder / 'run' / 'ranks.json'))}")
     seconds = [f"{name} {progress.seconds.get(name, 0):.0f}" for name in STAGES]
     print(f"seconds: {', '.join(seconds)}, in all {sum(progress.seconds.values()):.0f}")
     print(f"ROC: {folder / 'report' / 'roc.png'}   page: {folder / 'report' / 'report.html'}")
     steps = json.loads((folder / "run" / "status.json").read_text())["step"]
-    longer = [*arguments(progress), "--training.steps", str(2 * steps)]
+    longer = arguments(progress)
+    if "--training.steps" in longer:
+        at = longer.index("--training.steps")
+        del longer[at : at + 2]
+    longer += ["--training.steps", str(2 * steps)]
     pairs = ["--verification", str(folder / "unseen.bin")]
     commands = (
         ["inspect", str(folder / "train")],
