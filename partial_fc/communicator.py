@@ -10,6 +10,9 @@ from torch import Tensor
 
 from partial_fc.errors import CollectiveError
 
+# torch 2.13 gave it a new name and warns of the old one, on every rank's standard error.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 
 class Communicator(Protocol):
     """How ranks exchange tensors. Every rank makes the same calls, in the same order."""
@@ -54,7 +57,7 @@ class TorchDistributed:
         gathered = tensor.new_empty((self.world_size, *tensor.shape))
         try:
             # Flat views: gloo takes the concatenated layout only, nccl takes both.
-            dist.all_gather_into_tensor(gathered.view(-1), tensor.contiguous().view(-1), group=self._group)
+            _all_gather(gathered.view(-1), tensor.contiguous().view(-1), group=self._group)
         except RuntimeError as error:
             raise self._failed("all-gather", error) from error
         return gathered
