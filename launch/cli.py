@@ -100,6 +100,11 @@ def dispatch(arguments: list[str]) -> int:
         nearest = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(COMMANDS)}"
         raise LaunchInputError(f"unknown command {name!r}: {hint}")
+    if name == "train":
+        # Under torchrun this process is a rank. Before torch is imported: the agent may die in those seconds.
+        from trainer.__main__ import die_with_launcher
+
+        die_with_launcher()
     return call(name, COMMANDS[name], rest)
 
 

@@ -53,7 +53,7 @@ class PartialFC:
     margin: the loss; see margins.py.
     sample_rate: the part of a rank's classes that a step computes with, the batch's own always among them;
         the others keep centre and momentum bit for bit. Drawn from (seed, steps_taken).
-    momentum, weight_decay: of the class centres, as torch.optim.SGD's.
+    momentum, weight_decay: of the class centres (and Softmax's biases), as torch.optim.SGD's.
     compute_dtype: what the matrix products are made in, torch.float32 or torch.bfloat16; sums, norms,
         centres and momentum are float32 either way.
     communicator: how ranks meet; None takes torch.distributed if it is initialised, else one rank.

@@ -15,13 +15,14 @@ from trainer.settings import Config
 from trainer.state import ModelDescription
 
 
-def check(config: Config, world_size: int) -> None:
+def check(config: Config, world_size: int, local_ranks: int | None = None) -> None:
     """Raise TrainerInputError or DataInputError for settings, data or a run folder that cannot be used.
 
-    world_size: the ranks that would be started. Nothing is written.
+    world_size: the ranks that would be started; local_ranks: those of this machine, all if not given.
+    Nothing is written.
     """
     _check_run_folder(config)
-    check_device(config)
+    check_device(config, world_size if local_ranks is None else local_ranks)
     require_dali()
     with FaceDataset.open(config.data.train) as dataset:
         _check_set(config, dataset, world_size)
@@ -64,10 +65,18 @@ def _check_run_folder(config: Config) -> None:
         )
 
 
-def check_device(config: Config) -> None:
-    """Raise TrainerInputError if the device that is asked for is not here."""
-    if config.device == "cuda" and not torch.cuda.is_available():
+def check_device(config: Config, local_ranks: int) -> None:
+    """Raise TrainerInputError if the device that is asked for is not here, for every rank of this machine."""
+    if config.device != "cuda":
+        return
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if devices == 0:
         raise TrainerInputError("--device cuda: torch finds no CUDA device here; --device cpu trains without")
+    if devices < local_ranks:
+        raise TrainerInputError(
+            f"--device cuda: {local_ranks} ranks need a CUDA device each, this machine has {devices}; "
+            f"start {devices}, or --device cpu"
+        )
 
 
 def _check_set(config: Config, dataset: FaceDataset, world_size: int) -> None:

@@ -193,11 +193,14 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
 
 
 def choose_device(config: Config, ranks: Ranks) -> torch.device:
-    """The device of this rank; `auto` takes a CUDA device if there is one. Raises TrainerInputError."""
-    check_device(config)
-    name = config.device
-    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-        device = torch.device("cuda", ranks.local_rank % max(1, torch.cuda.device_count()))
+    """The device of this rank; `auto` takes CUDA devices if there is one for each of this machine's ranks.
+
+    Raises TrainerInputError.
+    """
+    check_device(config, ranks.local_world_size)
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.device == "cuda" or (config.device == "auto" and devices >= ranks.local_world_size):
+        device = torch.device("cuda", ranks.local_rank)
         torch.cuda.set_device(device)
         return device
     return torch.device("cpu")

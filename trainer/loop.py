@@ -46,7 +46,7 @@ def claim_run(config: Config, ranks: Ranks, stack: ExitStack) -> RunDirectory | 
     """Check the input and take the run's folder, on rank 0 for all; None on the others."""
     with ranks.agreed():
         if ranks.is_first:
-            check(config, ranks.world_size)
+            check(config, ranks.world_size, ranks.local_world_size)
             return stack.enter_context(RunDirectory(config.run))
     return None
 

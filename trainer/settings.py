@@ -172,7 +172,7 @@ class Config:
     engine: Literal["ddp"] = "ddp"
     """How the backbone is trained on many ranks: torch's DistributedDataParallel."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: a CUDA device if there is one."""
+    """auto: CUDA if there is a device for every rank of the machine."""
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
