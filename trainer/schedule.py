@@ -16,7 +16,7 @@ class OptimConfig:
     momentum: float = 0.9
     """Momentum of both optimisers."""
     weight_decay: float = 5e-4
-    """Weight decay of weight matrices and of the classifier; none on the backbone's biases, slopes and norms."""
+    """Weight decay of weight matrices and of the classifier; the backbone's biases and norms have none."""
     schedule: Literal["step", "cosine", "constant"] = "step"
     """step: times `decay` at each milestone, as in the paper; cosine: half a cosine down to `final_lr`."""
     milestones: tuple[float, ...] = (16 / 28, 24 / 28)
