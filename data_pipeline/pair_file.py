@@ -54,7 +54,7 @@ class _Array:
     """Stands for numpy.ndarray, one-dimensional, as its bytes."""
 
     def __init__(self) -> None:
-        self.content = b""
+        self.content: bytes | bytearray = b""
         self.is_bool = False
 
     def __setstate__(self, state: Any) -> None:
@@ -72,7 +72,7 @@ class _Array:
             raise _Refused(
                 f"a numpy array of shape {shape!r} with {len(content)} bytes, one dimension is expected"
             )
-        self.content, self.is_bool = bytes(content), dtype.is_bool
+        self.content, self.is_bool = content, dtype.is_bool
         return self
 
 
@@ -137,11 +137,25 @@ class _Callable:
 
 
 class _PairUnpickler(pickle.Unpickler):
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self._size = self._left = len(content)
+
     def find_class(self, module: str, name: str) -> _Callable:
         """The stand-in for a name, and nothing else."""
         if (module, name) not in _STAND_INS:
             raise _Refused(f"it names {module}.{name}, which no pair set needs")
-        return _Callable(_STAND_INS[module, name])
+        call = _STAND_INS[module, name]
+
+        def counted(*arguments: Any) -> Any:
+            # What is made of a text that the file holds once and names often would be of any size.
+            made = call(*arguments)
+            self._left -= len(made) if isinstance(made, bytes) else 0
+            if self._left < 0:
+                raise _Refused(f"it makes more bytes than its own {self._size}")
+            return made
+
+        return _Callable(counted)
 
 
 def _check_opcodes(content: bytes) -> None:
@@ -169,7 +183,7 @@ def read_pickle(path: Path) -> tuple[list[bytes], list[bool]]:
         raise PairSetError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         _check_opcodes(content)
-        loaded = _PairUnpickler(io.BytesIO(content), encoding="bytes").load()
+        loaded = _PairUnpickler(content).load()
         return _as_pair_set(loaded)
     except _Refused as refused:
         raise PairSetError(f"{path}: not a pair set: {refused}; {EXPECTED}") from None
@@ -191,7 +205,8 @@ def read_pickle(path: Path) -> tuple[list[bytes], list[bool]]:
 def _as_pair_set(loaded: Any) -> tuple[list[bytes], list[bool]]:
     if not isinstance(loaded, tuple | list) or len(loaded) != 2:
         raise _Refused("it holds no pair of lists")
-    images = [_as_bytes(image, place) for place, image in enumerate(_as_items(loaded[0], "images"))]
+    copies: dict[int, bytes] = {}
+    images = [_as_bytes(image, place, copies) for place, image in enumerate(_as_items(loaded[0], "images"))]
     same = [_as_bool(value, place) for place, value in enumerate(_as_items(loaded[1], "bools"))]
     if not same:
         raise _Refused("it holds no pair")
@@ -208,11 +223,14 @@ def _as_items(value: Any, what: str) -> Iterable[Any]:
     return value
 
 
-def _as_bytes(value: Any, place: int) -> bytes:
+def _as_bytes(value: Any, place: int, copies: dict[int, bytes]) -> bytes:
+    """copies: of each bytearray by its id, so that one that is named often is copied once."""
     content = value.content if isinstance(value, _Array) else value
     if not isinstance(content, bytes | bytearray) or not content:
         raise _Refused(f"image {place} is no encoded image")
-    return bytes(content)
+    if isinstance(content, bytes):
+        return content
+    return copies.setdefault(id(content), copies.get(id(content)) or bytes(content))
 
 
 def _as_bool(value: Any, place: int) -> bool:

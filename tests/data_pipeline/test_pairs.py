@@ -124,6 +124,16 @@ def test_what_is_no_pair_set_is_one_line(tmp_path: Path, content: bytes, reason:
     assert "\n" not in str(caught.value)
 
 
+def test_one_text_does_not_become_many_bytes(tmp_path: Path) -> None:
+    text = b"X" + (1000).to_bytes(4, "little") + b"a" * 1000
+    call = b"c_codecs\nencode\nq\x00"
+    again = b"h\x00h\x01X\x06\x00\x00\x00latin1\x86R"
+    path = tmp_path / "set.bin"
+    path.write_bytes(b"\x80\x02" + text + b"q\x010" + call + b"0](" + again * 50 + b"e](e\x86.")
+    with pytest.raises(PairSetError, match=f"it makes more bytes than its own {path.stat().st_size};"):
+        read_bin(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PairSetError, match=r"set\.bin: cannot be read: No such file"):
         read_bin(tmp_path / "set.bin")
