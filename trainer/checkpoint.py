@@ -7,7 +7,7 @@
         state.json                step, position, model, and every file's length and CRC-32
 
 All ranks write into `.step-00001000.tmp`, which rank 0 renames when everything is on the disk; what a crash
-leaves behind is such a temporary folder, which nobody reads.
+leaves behind is such a temporary folder, which nobody reads and the run's next start removes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ BACKBONE = "backbone.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
+_LEFTOVER = re.compile(r"\.step-\d{8,}\.(tmp|old)")
 _BLOCK = 1 << 22
 
 
@@ -61,6 +62,14 @@ def checkpoint_steps(run: Path) -> dict[int, Path]:
 def latest_checkpoint(run: Path) -> Path | None:
     """The newest finished checkpoint of a run; None if it has none."""
     return next(reversed(checkpoint_steps(run).values()), None)
+
+
+def remove_leftovers(run: Path) -> None:
+    """Remove what a run that was killed was writing or removing; only for who holds the run's lock."""
+    folder = run / "checkpoints"
+    for entry in list(folder.iterdir()) if folder.is_dir() else []:
+        if _LEFTOVER.fullmatch(entry.name):
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def read_state(checkpoint: Path) -> SavedState:

@@ -9,6 +9,7 @@ import torch
 
 from data_pipeline.loader import Batch
 from trainer.check import check
+from trainer.checkpoint import remove_leftovers
 from trainer.job import Job, assembled, share_cores
 from trainer.ranks import Ranks, joined
 from trainer.report import Report
@@ -47,7 +48,9 @@ def claim_run(config: Config, ranks: Ranks, stack: ExitStack) -> RunDirectory | 
     with ranks.agreed():
         if ranks.is_first:
             check(config, ranks.world_size, ranks.local_world_size)
-            return stack.enter_context(RunDirectory(config.run))
+            run = stack.enter_context(RunDirectory(config.run))
+            remove_leftovers(config.run)
+            return run
     return None
 
 

@@ -16,6 +16,7 @@ from trainer.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
     read_state,
+    remove_leftovers,
     save_checkpoint,
 )
 from trainer.errors import TrainerInputError, TrainingFailed
@@ -99,6 +100,17 @@ def test_half_a_checkpoint_is_none(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / ".step-00000002.tmp").mkdir()
     assert latest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-00000001"
     assert latest_checkpoint(tmp_path / "elsewhere") is None
+
+
+def test_what_a_killed_run_leaves_is_removed(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path)
+    kept = save(tmp_path, 1)
+    for name in (".step-00000002.tmp", ".step-00000000.old"):
+        (kept.parent / name).mkdir()
+        (kept.parent / name / "state.json").write_text("{}")
+    (kept.parent / "notes.tmp").mkdir()
+    remove_leftovers(tmp_path)
+    assert sorted(entry.name for entry in kept.parent.iterdir()) == ["notes.tmp", kept.name]
 
 
 @pytest.mark.parametrize(
