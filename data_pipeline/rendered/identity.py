@@ -26,24 +26,29 @@ SKIN_TONES = np.array(
     ],
     dtype=np.float64,
 )
+# Natural colours first, then dyed ones, which are as frequent in all as four of the natural ones.
 HAIR_COLOURS = np.array(
     [
         (28, 24, 26),
-        (52, 36, 28),
-        (88, 58, 38),
-        (128, 84, 50),
-        (150, 62, 34),
-        (206, 110, 48),
-        (198, 158, 92),
-        (232, 206, 148),
-        (150, 148, 150),
-        (226, 224, 222),
-        (200, 76, 128),
-        (62, 98, 168),
+        (60, 38, 28),
+        (98, 62, 38),
+        (140, 92, 54),
+        (150, 54, 30),
+        (216, 108, 40),
+        (198, 158, 88),
+        (238, 212, 150),
+        (140, 140, 144),
+        (232, 230, 228),
+        (208, 70, 132),
+        (52, 92, 176),
+        (44, 140, 128),
+        (118, 68, 160),
+        (178, 34, 44),
+        (96, 150, 58),
     ],
     dtype=np.float64,
 )
-HAIR_COLOUR_WEIGHTS = np.array([4, 4, 4, 3, 2, 2, 3, 3, 2, 1.5, 1, 1])
+HAIR_COLOUR_WEIGHTS = np.array([1.0] * 10 + [0.6] * 6)
 IRIS_COLOURS = np.array(
     [(70, 44, 28), (104, 68, 36), (132, 112, 60), (84, 128, 84), (76, 128, 178), (124, 144, 158)],
     dtype=np.float64,
@@ -62,6 +67,7 @@ HAIR_STYLES = (
     "quiff",
     "bunches",
 )
+HAIR_STYLE_WEIGHTS = np.array((0.5, 0.7, *[1.0] * (len(HAIR_STYLES) - 2)))
 BEARD_STYLES = ("none", "stubble", "moustache", "goatee", "full")
 
 
@@ -145,21 +151,21 @@ def draw_identity(identity: int, seed: int) -> FaceIdentity:
     hair = np.clip(hair * between(0.85, 1.15) + random.normal(0, 6, 3), 12, 245)
     natural_lips = skin * (0.88, 0.62, 0.60) + (18, 0, 4)
     lipstick = np.array((between(120, 205), between(20, 70), between(40, 110)))
-    lips = natural_lips if random.random() < 0.7 else 0.35 * natural_lips + 0.65 * lipstick
-    beard_style = "none" if random.random() < 0.6 else str(random.choice(BEARD_STYLES[1:]))
+    lips = natural_lips if random.random() < 0.6 else 0.35 * natural_lips + 0.65 * lipstick
+    beard_style = "none" if random.random() < 0.5 else str(random.choice(BEARD_STYLES[1:]))
     freckles = random.normal(
-        (0, 0.16), (0.26, 0.10), (random.integers(14, 32) if random.random() < 0.2 else 0, 2)
+        (0, 0.16), (0.26, 0.10), (random.integers(14, 32) if random.random() < 0.25 else 0, 2)
     )
-    mole_count = int(random.choice(4, p=(0.5, 0.25, 0.15, 0.1)))
+    mole_count = int(random.choice(4, p=(0.4, 0.3, 0.2, 0.1)))
     moles = np.column_stack(
         (
             random.uniform(-0.5, 0.5, mole_count),
             random.uniform(-0.35, 0.75, mole_count),
-            random.uniform(0.018, 0.034, mole_count),
+            random.uniform(0.024, 0.045, mole_count),
         )
     )
     scar = np.empty((0, 2))
-    if random.random() < 0.12:
+    if random.random() < 0.15:
         start = random.uniform((-0.5, -0.5), (0.5, 0.5))
         scar = np.stack((start, start + random.uniform((-0.22, 0.1), (0.22, 0.3))))
     return FaceIdentity(
@@ -168,36 +174,36 @@ def draw_identity(identity: int, seed: int) -> FaceIdentity:
         hair=hair,
         iris=np.clip(IRIS_COLOURS[random.integers(len(IRIS_COLOURS))] * between(0.85, 1.2), 0, 255),
         brow_colour=np.clip(0.75 * hair + 0.1 * skin, 0, 255) * between(0.6, 0.95),
-        head_width=between(0.66, 0.84),
+        head_width=between(0.63, 0.87),
         head_height=between(0.94, 1.06),
-        jaw=between(0.42, 1.0),
+        jaw=between(0.35, 1.05),
         ear_size=between(0.12, 0.2),
         ear_tilt=between(0.0, 0.08),
-        eye_spacing=between(0.25, 0.37),
-        eye_y=between(-0.10, 0.06),
-        eye_width=between(0.125, 0.185),
-        eye_height=between(0.065, 0.115),
+        eye_spacing=between(0.235, 0.385),
+        eye_y=between(-0.14, 0.09),
+        eye_width=between(0.115, 0.195),
+        eye_height=between(0.058, 0.13),
         eye_tilt=between(-0.05, 0.05),
-        iris_size=between(0.062, 0.085),
+        iris_size=between(0.06, 0.095),
         lash=between(0.4, 1.0),
-        brow_gap=between(0.13, 0.23),
-        brow_thickness=between(0.016, 0.056),
+        brow_gap=between(0.13, 0.26),
+        brow_thickness=between(0.012, 0.065),
         brow_tilt=between(-0.06, 0.03),
-        brow_arch=between(0.0, 0.09),
+        brow_arch=between(0.0, 0.11),
         brow_length=between(0.15, 0.24),
-        nose_length=between(0.30, 0.48),
-        nose_width=between(0.09, 0.19),
+        nose_length=between(0.26, 0.5),
+        nose_width=between(0.08, 0.22),
         nose_bridge=between(0.03, 0.065),
         nose_tip=between(0.0, 0.06),
-        mouth_y=between(0.50, 0.62),
-        mouth_width=between(0.18, 0.33),
-        upper_lip=between(0.025, 0.075),
-        lower_lip=between(0.035, 0.095),
+        mouth_y=between(0.48, 0.65),
+        mouth_width=between(0.16, 0.36),
+        upper_lip=between(0.02, 0.085),
+        lower_lip=between(0.03, 0.11),
         mouth_curve=between(-0.03, 0.05),
-        hair_style=str(random.choice(HAIR_STYLES)),
+        hair_style=str(random.choice(HAIR_STYLES, p=HAIR_STYLE_WEIGHTS / HAIR_STYLE_WEIGHTS.sum())),
         hair_volume=between(0.0, 1.0),
         hair_length=between(0.0, 1.0),
-        hairline=between(-0.72, -0.42),
+        hairline=between(-0.76, -0.38),
         hairline_shape=between(2.0, 8.0),
         hairline_peak=between(0.0, 0.12) if random.random() < 0.35 else 0.0,
         parting=between(-0.6, 0.6),

@@ -9,7 +9,7 @@ import numpy as np
 from data_pipeline.rendered.identity import VIEW_STREAM, FloatArray, random_generator
 
 COVERS = ("none", "mask", "hand", "card", "cap")
-COVER_WEIGHTS = (0.90, 0.02, 0.03, 0.03, 0.02)
+COVER_WEIGHTS = (0.95, 0.01, 0.015, 0.015, 0.01)
 
 
 @dataclass(frozen=True)
@@ -62,37 +62,37 @@ def draw_view(identity: int, view: int, seed: int) -> View:
         return float(random.uniform(low, high))
 
     light = np.array((random.normal(0, 0.75), random.normal(-0.35, 0.5), between(0.25, 1.0)))
-    tint = np.exp(random.normal(0, 0.08, 3))
-    base = random.uniform(20, 235) + random.normal(0, 35, 3)
+    tint = np.exp(random.normal(0, 0.05, 3))
+    base = random.uniform(5, 250) + random.normal(0, 35, 3)
     background = (
-        base + random.normal(0, between(2, 25), (6, 6, 3)) + random.normal(0, between(5, 60), (6, 6, 1))
+        base + random.normal(0, between(2, 25), (6, 6, 3)) + random.normal(0, between(20, 90), (6, 6, 1))
     )
     return View(
-        yaw=float(np.clip(random.normal(0, 0.2), -0.45, 0.45)),
+        yaw=float(np.clip(random.normal(0, 0.18), -0.42, 0.42)),
         pitch=float(np.clip(random.normal(0, 0.11), -0.28, 0.28)),
         roll=float(np.clip(random.normal(0, 0.08), -0.2, 0.2)),
-        zoom=between(0.92, 1.12),
-        shift=random.uniform(-0.04, 0.04, 2),
+        zoom=between(0.9, 1.14),
+        shift=random.uniform(-0.05, 0.05, 2),
         shear=float(random.normal(0, 0.03)),
         light=light / np.linalg.norm(light),
-        light_strength=between(0.25, 0.9),
-        ambient=between(0.5, 0.9),
+        light_strength=between(0.2, 0.6),
+        ambient=between(0.65, 0.95),
         tint=tint / tint.mean(),
-        gamma=between(0.75, 1.3),
+        gamma=between(0.8, 1.2),
         smile=float(random.normal(0.02, 0.045)),
         mouth_open=max(0.0, float(random.normal(-0.01, 0.06))),
         eye_open=0.08 if random.random() < 0.04 else between(0.65, 1.15),
         brow_raise=float(random.normal(0, 0.025)),
         gaze=random.normal(0, 0.35, 2).clip(-0.8, 0.8),
-        glasses=str(random.choice(("none", "round", "square", "dark"), p=(0.8, 0.09, 0.09, 0.02))),
+        glasses=str(random.choice(("none", "round", "square", "dark"), p=(0.82, 0.085, 0.085, 0.01))),
         glasses_colour=random.uniform(10, 120, 3),
         cover=str(random.choice(COVERS, p=COVER_WEIGHTS)),
         cover_colour=random.uniform(30, 235, 3),
         cover_place=random.random(3),
         shirt=random.uniform(20, 235, 3),
         background=np.clip(background, 0, 255),
-        blur=between(0.4, 1.3) if random.random() < 0.3 else 0.0,
-        noise=between(1.0, 6.5),
+        blur=between(0.4, 1.0) if random.random() < 0.2 else 0.0,
+        noise=between(1.0, 4.5),
         noise_place=(int(random.integers(1 << 16)), int(random.integers(1 << 16))),
         jpeg_quality=int(random.integers(70, 96)),
     )
