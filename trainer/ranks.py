@@ -31,6 +31,7 @@ class FailedElsewhere(Exception):
 
     def __init__(self, rank: int, exit_code: int) -> None:
         super().__init__(f"rank {rank} failed")
+        self.rank = rank
         self.exit_code = exit_code
 
 
@@ -84,10 +85,15 @@ class Ranks:
         self.agree_on(error)
 
     def agree_on(self, error: Exception | None, wish: bool = False) -> bool:
-        """Raise if a rank passes in an error, as `agreed` does; else, whether any rank has the wish."""
+        """Raise if a rank passes in an error, as `agreed` does; else, whether any rank has the wish.
+
+        Who passes in FailedElsewhere repeats what it was told: the rank that failed speaks for all.
+        """
         # One number says it all: 0 all is well, 1 a wish, and from 256 on the lowest rank that failed.
         own = int(wish)
-        if error is not None:
+        if isinstance(error, FailedElsewhere):
+            own = (self.world_size - error.rank) * 256 + error.exit_code
+        elif error is not None:
             own = (self.world_size - self.rank) * 256 + exit_code(error)
         worst = self.maximum(own)
         if worst < 256:

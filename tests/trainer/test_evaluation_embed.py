@@ -18,6 +18,7 @@ from tests.ranks import run_ranks
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.evaluation.embed import Place, embed_images
 from trainer.evaluation.run import check_pair_sets, evaluate_sets, set_names
+from trainer.ranks import Ranks
 
 SIZE = (16, 12)
 CPU = torch.device("cpu")
@@ -81,6 +82,34 @@ def test_ranks_agree_with_one_rank_and_about_a_damaged_image() -> None:
             expected = embed_images(project, payloads, SIZE, CPU).numpy()
             np.testing.assert_allclose(returned[place], expected, rtol=1e-5, atol=1e-5)
         assert returned[2].startswith("image 4 of 6 cannot be decoded")
+
+
+def _fail_on_rank(file: Path) -> list[str]:
+    import torch.distributed as dist
+
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+
+    def exhausted(images: Tensor) -> Tensor:
+        if ranks.rank == 1:
+            raise MemoryError("no memory on rank 1")
+        return project(images)
+
+    told = []
+    for embed, own in ((exhausted, file), (project, file if ranks.rank != 1 else file.with_name("gone.bin"))):
+        try:
+            # As a run does, which tells the ranks apart once more.
+            with ranks.agreed():
+                evaluate_sets(embed, [own], SIZE, CPU, ranks.rank, ranks.world_size)
+        except Exception as error:
+            told.append(f"{type(error).__name__}: {error} {getattr(error, 'exit_code', '')}")
+    return told
+
+
+def test_what_one_rank_meets_it_tells_alone(tmp_path: Path) -> None:
+    first, second = run_ranks(2, _fail_on_rank, pair_file(tmp_path / "set.bin", 40))
+    assert first == ["FailedElsewhere: rank 1 failed 1", "FailedElsewhere: rank 1 failed 2"]
+    assert second[0].startswith("MemoryError: no memory on rank 1")
+    assert second[1].startswith("PairSetError: ")
 
 
 @pytest.mark.parametrize(("value", "word"), [(0.0, "zero"), (float("nan"), "not finite")])

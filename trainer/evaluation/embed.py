@@ -17,11 +17,12 @@ from torch import Tensor
 from data_pipeline.decode import decode_images, normalise
 from data_pipeline.errors import DataInputError
 from trainer.errors import TrainerInputError, TrainingFailed
+from trainer.ranks import FailedElsewhere, exit_code
 
 Embed = Callable[[Tensor], Tensor]
 
-# What can be wrong with an image, in the order in which ranks agree on the first of them.
-_UNREADABLE, _ZERO, _NOT_FINITE, _FINE = range(4)
+# What can go wrong, in the order in which ranks agree on the first of them: the work of a rank, or an image.
+_FAILED, _UNREADABLE, _ZERO, _NOT_FINITE, _FINE = range(5)
 _STRIDE = 2**60
 
 
@@ -50,7 +51,8 @@ def embed_images(
     embed: [b, 3, H, W] float32 on ``device`` to [b, dim], in evaluation mode; payloads: n encoded images,
     the same list on every rank. Every rank must call this together.
     Raises TrainerInputError naming the first image that cannot be decoded, TrainingFailed naming the first
-    whose embedding is zero or not finite; on every rank the same.
+    whose embedding is zero or not finite; on every rank the same. Any other error of a rank is raised there,
+    FailedElsewhere on the others.
     """
     place = place or Place()
     if batch_size < 1:
@@ -60,20 +62,25 @@ def embed_images(
     first, last = place.slice_of(len(payloads))
     parts: list[Tensor] = []
     fault = (_FINE, 0)
-    with torch.no_grad():
-        for start in range(first, last, batch_size):
-            batch = payloads[start : min(start + batch_size, last)]
-            images = _decode(batch, image_size)
-            if isinstance(images, int):
-                fault = (_UNREADABLE, start + images)
-                break
-            part = _image_and_mirror(embed, images.to(device))
-            parts.append(part)
-            fault = min(fault, _first_fault(part, start))
-        if not parts:  # more ranks than images, or a first batch that is damaged: the width is still needed
-            probe = torch.zeros(1, 3, *image_size, device=device)
-            parts.append(_image_and_mirror(embed, probe)[:0])
-    _raise_together(fault, len(payloads), place, device)
+    error: Exception | None = None
+    try:
+        with torch.no_grad():
+            for start in range(first, last, batch_size):
+                batch = payloads[start : min(start + batch_size, last)]
+                images = _decode(batch, image_size)
+                if isinstance(images, int):
+                    fault = (_UNREADABLE, start + images)
+                    break
+                part = _image_and_mirror(embed, images.to(device))
+                parts.append(part)
+                fault = min(fault, _first_fault(part, start))
+            if not parts:  # more ranks than images, or a first batch that is damaged: the width is needed
+                probe = torch.zeros(1, 3, *image_size, device=device)
+                parts.append(_image_and_mirror(embed, probe)[:0])
+    except Exception as caught:
+        # Such as no memory left: the others must hear of it in the exchange that they are about to make.
+        error, fault = caught, (_FAILED, place.rank * 256 + exit_code(caught))
+    _raise_together(fault, error, len(payloads), place, device)
     return _gather(torch.cat(parts), len(payloads), place, device)
 
 
@@ -103,7 +110,9 @@ def _first_fault(part: Tensor, start: int) -> tuple[int, int]:
     return _FINE, 0
 
 
-def _raise_together(fault: tuple[int, int], count: int, place: Place, device: torch.device) -> None:
+def _raise_together(
+    fault: tuple[int, int], error: Exception | None, count: int, place: Place, device: torch.device
+) -> None:
     # A rank that raised alone would leave the others waiting in the gather.
     code = fault[0] * _STRIDE + fault[1]
     if place.world_size > 1:
@@ -111,6 +120,11 @@ def _raise_together(fault: tuple[int, int], count: int, place: Place, device: to
         dist.all_reduce(shared, op=dist.ReduceOp.MIN)
         code = int(shared.item())
     kind, index = divmod(code, _STRIDE)
+    if kind == _FAILED:
+        rank, ends_with = divmod(index, 256)
+        if error is not None and rank == place.rank:
+            raise error
+        raise FailedElsewhere(rank, ends_with)
     if kind == _UNREADABLE:
         raise TrainerInputError(
             f"image {index} of {count} cannot be decoded: JPEG or PNG expected; build the file again"

@@ -14,6 +14,7 @@ from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.evaluation.embed import Embed, Place, embed_images
 from trainer.evaluation.folds import assign_folds
 from trainer.evaluation.verification import VerificationResult, cosine_scores, evaluate_scores
+from trainer.ranks import Ranks
 
 
 def evaluate_sets(
@@ -30,12 +31,13 @@ def evaluate_sets(
     embed: [b, 3, H, W] float32 on ``device`` to [b, dim], already in evaluation mode; image_size: (H, W).
     Every rank calls this together and embeds its slice of each set.
     Raises PairSetError for a file that is no pair set, TrainerInputError for pairs that cannot be evaluated,
-    TrainingFailed for an embedding that is zero or not finite; each names the file.
+    TrainingFailed for an embedding that is zero or not finite; each names the file. No rank raises alone.
     """
-    place = Place(rank, world_size)
+    place, ranks = Place(rank, world_size), Ranks(rank, world_size)
     results = {}
     for name, file in zip(set_names(files), files, strict=True):
-        pair_set = read_bin(file)
+        with ranks.agreed():
+            pair_set = read_bin(file)
         try:
             embeddings = embed_images(embed, pair_set.images, image_size, device, place, batch_size)
             pairs = np.arange(len(pair_set.images)).reshape(-1, 2)
