@@ -43,15 +43,16 @@ def describe_model(config: Config, dataset: FaceDataset) -> ModelDescription:
         num_classes=dataset.num_classes,
         loss=config.head.loss,
         seed=config.training.seed,
+        num_images=dataset.num_images,
     )
 
 
 def check_same_model(run: Path, checkpoint: Path, saved: ModelDescription, now: ModelDescription) -> None:
-    """Raise TrainerInputError if the run's checkpoint is of another model."""
+    """Raise TrainerInputError if the run's checkpoint is of another model or set."""
     if differences := saved.differences(now):
         raise TrainerInputError(
-            f"--run {run}: its checkpoint {checkpoint.name} is of another model: {differences}; "
-            "choose another folder or the same settings"
+            f"--run {run}: its checkpoint {checkpoint.name} is of another model or set: {differences}; "
+            "choose another folder, or the same settings and data"
         )
 
 

@@ -19,6 +19,8 @@ class ModelDescription:
     num_classes: int
     loss: str
     seed: int
+    num_images: int | None = None
+    """Of the training set: the position counts them. None in checkpoints that did not say."""
 
     def differences(self, now: ModelDescription) -> str:
         """What is different now, in words; empty if nothing is."""
@@ -27,6 +29,7 @@ class ModelDescription:
             "embedding_dim": "model.embedding-dim",
             "image_size": "image size",
             "num_classes": "number of identities",
+            "num_images": "number of images",
             "loss": "head.loss",
             "seed": "training.seed",
         }
@@ -34,7 +37,7 @@ class ModelDescription:
         return ", ".join(
             f"{name} is {_words(before[key])} there and {_words(after[key])} here"
             for key, name in names.items()
-            if before[key] != after[key]
+            if before[key] != after[key] and not (key == "num_images" and None in (before[key], after[key]))
         )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,9 @@ def test_differences_are_in_words() -> None:
     assert MODEL.differences(other) == (
         "model.embedding-dim is 4 there and 8 here, image size is 32×32 there and 32×24 here"
     )
+
+
+def test_a_set_of_another_size_is_another_run() -> None:
+    before, now = replace(MODEL, num_images=168), replace(MODEL, num_images=170)
+    assert before.differences(now) == "number of images is 168 there and 170 here"
+    assert before.differences(before) == MODEL.differences(now) == ""
