@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class TrainerInputError(Exception):
     """The run's settings or inputs are wrong: one line, exit code 2."""
@@ -13,3 +15,8 @@ class SettingsError(TrainerInputError):
 
 class TrainingFailed(Exception):
     """The work itself failed (exit code 1): one line saying where and what is still good."""
+
+
+def not_written(file: Path, error: OSError) -> TrainingFailed:
+    """The failure of a run whose file could not be written."""
+    return TrainingFailed(f"{file}: cannot be written: {error.strerror or error}")

@@ -6,9 +6,11 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from trainer.errors import not_written
 
 
 class Stopwatch:
@@ -44,18 +46,25 @@ class EventLog:
     def __init__(self, file: Path, up_to_step: int) -> None:
         """Go on with the file behind `up_to_step`: later lines are those of steps that will be done again."""
         self._file = file
-        if file.exists():
-            self._drop_after(up_to_step)
-        self._stream = file.open("a", encoding="utf-8")
+        try:
+            if file.exists():
+                self._drop_after(up_to_step)
+            self._stream = file.open("a", encoding="utf-8")
+        except OSError as error:
+            raise not_written(file, error) from error
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Add a line, at once readable by others."""
-        self._stream.write(json.dumps(event) + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(json.dumps(event) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise not_written(self._file, error) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        """Close the file; what is left of a line that could not be written was told by `write`."""
+        with suppress(OSError):
+            self._stream.close()
 
     def _drop_after(self, step: int) -> None:
         kept = [line for line in self._file.read_bytes().splitlines(keepends=True) if _step_of(line) <= step]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from trainer.errors import TrainerInputError
+from trainer.errors import TrainerInputError, not_written
 
 # A run that was just killed needs a moment to die, one that trains does not go away.
 _LOCK_WAIT_S = 10.0
@@ -59,12 +59,15 @@ class RunDirectory:
         os.close(self._lock)
 
     def write(self, name: str, text: str) -> None:
-        """Replace a file of the folder, whole or not at all."""
+        """Replace a file of the folder, whole or not at all. Raises TrainingFailed naming it."""
         file = self.folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, file)
+        except OSError as error:
+            raise not_written(file, error) from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a file of the folder by a value as JSON."""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from trainer.errors import TrainingFailed
 from trainer.metrics import EventLog, Stopwatch
 from trainer.progress import ProgressDisplay, clock
+from trainer.run_directory import RunDirectory
 
 
 def test_a_resumed_log_has_one_line_a_step(tmp_path: Path) -> None:
@@ -19,6 +21,17 @@ def test_a_resumed_log_has_one_line_a_step(tmp_path: Path) -> None:
     log.close()
     read = [json.loads(line) for line in file.read_text().splitlines()]
     assert read == [{"step": 1}, {"step": 2}, {"step": 2}, {"step": 3, "again": True}]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", 0)
+    log._stream = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the log closes it
+    with pytest.raises(TrainingFailed, match=r"events\.jsonl: cannot be written: No space left"):
+        log.write({"step": 1})
+    log.close()
+    (tmp_path / "evaluation").write_text("no folder")
+    with pytest.raises(TrainingFailed, match=r"evaluation/step-1\.json: cannot be written: "):
+        RunDirectory(tmp_path).write("evaluation/step-1.json", "{}")
 
 
 def test_phases_are_counted() -> None:
