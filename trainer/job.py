@@ -106,7 +106,9 @@ class Job:
             try:
                 norm = self.engine.step(lr)
             except TrainingFailed as error:
-                raise TrainingFailed(f"step {self.step + 1}: {error}; {self._what_is_good()}") from None
+                # The averaged gradient is the same on all ranks, so all are here, and one speaks.
+                with self.ranks.agreed():
+                    raise TrainingFailed(f"step {self.step + 1}: {error}; {self._what_is_good()}") from None
             self.head.step(lr)
         self.step += 1
         self.position = batch.position
