@@ -101,6 +101,7 @@ class TrainLoader:
         )
         self._pipeline: Any = build(self._graph, _PREFETCH)
         self._pending: deque[_Pending] = deque()
+        self._failure: Exception | None = None
         self._memory = _Memory((batch_size, 3, *size), self._device)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -109,7 +110,16 @@ class TrainLoader:
     def __next__(self) -> Batch:
         if self._pipeline is None:
             raise ValueError("the loader is closed")
+        try:
+            return self._take()
+        except Exception:
+            self.close()
+            raise
+
+    def _take(self) -> Batch:
         if not self._pending:
+            if self._failure is not None:
+                raise self._failure
             for _ in range(_PREFETCH):
                 self._feed()
             # The first call starts as many batches as are prefetched, later ones one each.
@@ -125,8 +135,7 @@ class TrainLoader:
         images = self._memory.take()
         copy_output(outputs[0], images)
         self._pipeline.release_outputs()
-        self._feed()
-        self._pipeline.schedule_run()
+        self._feed_ahead()
         labels = torch.from_numpy(self._dataset.labels[done.indices]).to(self._device)
         return Batch(images, labels, done.indices, done.position)
 
@@ -142,6 +151,17 @@ class TrainLoader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _feed_ahead(self) -> None:
+        """Start the next batch; one that cannot be read is told when it is due, after those before it."""
+        if self._failure is not None:
+            return
+        try:
+            self._feed()
+        except Exception as error:
+            self._failure = error
+            return
+        self._pipeline.schedule_run()
 
     def _feed(self) -> None:
         """Hand the next batch of this rank to the pipeline."""
@@ -182,7 +202,6 @@ class TrainLoader:
             for payload, index in zip(batch.payloads, batch.indices.tolist(), strict=True):
                 if not decodes(payload):
                     self._refuse(index, "its image cannot be decoded by DALI")
-        self.close()
         raise error
 
     def _refuse_size(self, index: int, found: tuple[int, int]) -> NoReturn:
@@ -192,7 +211,6 @@ class TrainLoader:
         )
 
     def _refuse(self, index: int, problem: str) -> NoReturn:
-        self.close()
         key, label, offset = (
             self._dataset.key(index),
             int(self._dataset.labels[index]),

@@ -11,7 +11,7 @@ from data_pipeline.loader import Batch
 from trainer.check import check
 from trainer.checkpoint import remove_leftovers
 from trainer.job import Job, assembled, share_cores
-from trainer.ranks import Ranks, joined
+from trainer.ranks import FailedElsewhere, Ranks, joined
 from trainer.report import Report
 from trainer.run_directory import RunDirectory
 from trainer.settings import Config
@@ -36,6 +36,7 @@ def train(config: Config, ranks: Ranks, device: torch.device, stop: StopRequest)
             if is_due(job, config.checkpoint.every):
                 job.save()
             if is_due(job, config.evaluation.every):
+                job.save()  # an evaluation that fails must not take steps with it
                 report.evaluate()
         job.save()
         if job.is_done:
@@ -55,7 +56,10 @@ def claim_run(config: Config, ranks: Ranks, stack: ExitStack) -> RunDirectory | 
 
 
 def batches_until(stop: StopRequest, job: Job) -> Iterator[Batch]:
-    """Batches while steps are left and no rank is asked to stop; one that a rank cannot read ends all."""
+    """Batches while steps are left and no rank is asked to stop; one that a rank cannot read ends all.
+
+    What was learnt before that one is saved.
+    """
     if job.is_done:
         return
     with job.batches() as batches:
@@ -68,7 +72,13 @@ def batches_until(stop: StopRequest, job: Job) -> Iterator[Batch]:
                 except Exception as caught:
                     error = caught
             with job.watch.phase("exchange"):
-                asked_to_stop = job.ranks.agree_on(error, wish=stop.requested)
+                try:
+                    asked_to_stop = job.ranks.agree_on(error, wish=stop.requested)
+                except Exception as agreed:
+                    # All ranks are here, after the same step, unless it was the exchange itself that failed.
+                    if job.step and (agreed is error or isinstance(agreed, FailedElsewhere)):
+                        job.save()
+                    raise
             if asked_to_stop or batch is None:
                 return
             yield batch

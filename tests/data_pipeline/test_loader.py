@@ -261,6 +261,16 @@ def test_a_damaged_image_is_named(tmp_path: Path, case: str, capfd: pytest.Captu
     assert capfd.readouterr() == ("", "")
 
 
+def test_batches_before_a_damaged_one_are_handed_out(tmp_path: Path) -> None:
+    dataset = spoilt(tmp_path, DAMAGE["text"][0])
+    batches = loader(dataset, 4)
+    due = next(step for step in range(13) if 15 in batches._order.slice(4 * step, 4)[1])
+    assert due >= 2
+    read(batches, due)
+    with pytest.raises(RecordError, match="record 16 of class 1"):
+        next(batches)
+
+
 def test_an_image_damaged_inside_is_named(tmp_path: Path) -> None:
     # A whole-looking JPEG whose frame header is nonsense.
     dataset = spoilt(tmp_path, lambda data: data[:20] + bytes(200) + data[220:])

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.errors import RecordError
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
     alone,
     arguments,
+    events,
     finish,
     start,
     train_rank,
@@ -52,6 +54,11 @@ def test_a_damaged_record_ends_all_ranks_and_one_says_why(tmp_path: Path) -> Non
     at = content.index(b"\xff\xd8\xff", len(content) // 2)
     content[at : at + 4] = b"none"
     rec.write_bytes(content)
+    with pytest.raises(RecordError):
+        alone(arguments(tmp_path / "alone", data, 9, "--log.every", "1"))
+    # No step is lost: the batches before the damaged one were trained on and saved.
+    done = events(tmp_path / "alone")[-1]["step"]
+    assert list(checkpoint_steps(tmp_path / "alone")) == [done]
     ended = finish(start(2, arguments(tmp_path / "run", data, 8)))
     assert [code for code, _ in ended] == [2, 2]
     told = [line for _, error in ended for line in error.splitlines() if line.startswith("cosface: ")]
