@@ -12,15 +12,15 @@ from data_pipeline.rendered import write_rendered_dataset, write_rendered_pairs
 class RenderedSet:
     """How many rendered people and images; chosen so that two CPU cores need at most four minutes in all."""
 
-    identities: int = 400
+    identities: int = 1000
     """People to train on."""
-    views: int = 20
+    views: int = 8
     """Images of each."""
     unseen: int = 200
     """Other people, of whom the verification pairs are."""
     pairs: int = 600
     """Verification pairs, half of them of one person."""
-    size: int = 64
+    size: int = 48
     """Height and width of the images, pixels."""
     seed: int = 0
 

@@ -17,10 +17,13 @@ _GRID = 24  # light is smooth: it is computed on a coarse grid and enlarged
 
 
 def paint_background(view: View, size: int) -> NDArray[np.uint8]:
-    """[size, size, 3] smooth patches of colour."""
+    """[size, size, 3] smooth patches of colour and some flat panels."""
     coarse = view.background.astype(np.uint8)
     smooth = cv2.resize(coarse, (_GRID, _GRID), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(cv2.resize(smooth, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    canvas = np.asarray(cv2.resize(smooth, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    for corners, colour in zip((view.panels * size).astype(np.int32), view.panel_colours.tolist(), strict=True):
+        cv2.fillPoly(canvas, [corners], colour, cv2.LINE_AA)
+    return canvas
 
 
 def add_glasses(sketch: Sketch, face: FaceIdentity, view: View) -> None:

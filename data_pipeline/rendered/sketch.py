@@ -14,7 +14,7 @@ from data_pipeline.rendered.nuisance import View
 SHIFT_BITS = 4  # OpenCV's fixed-point coordinates: sixteenths of a pixel
 HEAD_DEPTH = 0.72
 CAMERA_DISTANCE = 5.0
-HEADS_PER_PICTURE = 0.355  # picture heights in one face unit at zoom 1
+HEADS_PER_PICTURE = 0.37  # picture heights in one face unit at zoom 1
 _ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 UNIT_CIRCLE = np.column_stack((np.cos(_ANGLES), np.sin(_ANGLES)))
 
