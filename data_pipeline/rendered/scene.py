@@ -21,7 +21,8 @@ def paint_background(view: View, size: int) -> NDArray[np.uint8]:
     coarse = view.background.astype(np.uint8)
     smooth = cv2.resize(coarse, (_GRID, _GRID), interpolation=cv2.INTER_CUBIC)
     canvas = np.asarray(cv2.resize(smooth, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    for corners, colour in zip((view.panels * size).astype(np.int32), view.panel_colours.tolist(), strict=True):
+    panels = (view.panels * size).astype(np.int32)
+    for corners, colour in zip(panels, view.panel_colours.tolist(), strict=True):
         cv2.fillPoly(canvas, [corners], colour, cv2.LINE_AA)
     return canvas
 
