@@ -9,7 +9,7 @@ import numpy as np
 from data_pipeline.rendered.identity import VIEW_STREAM, FloatArray, random_generator
 
 COVERS = ("none", "mask", "hand", "card", "cap")
-COVER_WEIGHTS = (0.96, 0.01, 0.01, 0.01, 0.01)
+COVER_WEIGHTS = (0.984, 0.004, 0.004, 0.004, 0.004)
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,6 @@ class View:
     shirt: FloatArray
     background: FloatArray
     """[6, 6, 3] the colours of a coarse grid that is smoothed into the background."""
-    panels: FloatArray
-    """[n, 4, 2] corners, in picture heights, of flat things in the background."""
-    panel_colours: FloatArray
-    """[n, 3]."""
     blur: float
     """Gaussian sigma in pixels at 112×112."""
     noise: float
@@ -65,41 +61,36 @@ def draw_view(identity: int, view: int, seed: int) -> View:
     def between(low: float, high: float) -> float:
         return float(random.uniform(low, high))
 
-    light = np.array((random.normal(0, 0.65), random.normal(-0.3, 0.45), between(0.25, 1.0)))
-    tint = np.exp(random.normal(0, 0.05, 3))
+    light = np.array((random.normal(0, 0.8), random.normal(-0.3, 0.55), between(0.25, 1.0)))
+    tint = np.exp(random.normal(0, 0.08, 3))
     base = random.uniform(5, 250) + random.normal(0, 35, 3)
     background = (
         base + random.normal(0, between(2, 25), (6, 6, 3)) + random.normal(0, between(20, 90), (6, 6, 1))
     )
-    panels = int(random.integers(2, 6))
-    centres, spans = random.uniform(0, 1, (panels, 1, 2)), random.uniform(0.15, 0.6, (panels, 1, 2))
-    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) / 2
     return View(
-        yaw=float(np.clip(random.normal(0, 0.13), -0.35, 0.35)),
-        pitch=float(np.clip(random.normal(0, 0.08), -0.22, 0.22)),
-        roll=float(np.clip(random.normal(0, 0.06), -0.16, 0.16)),
-        zoom=between(0.96, 1.12),
-        shift=random.uniform(-0.035, 0.035, 2),
+        yaw=float(np.clip(random.normal(0, 0.11), -0.3, 0.3)),
+        pitch=float(np.clip(random.normal(0, 0.06), -0.18, 0.18)),
+        roll=float(np.clip(random.normal(0, 0.05), -0.14, 0.14)),
+        zoom=between(0.98, 1.11),
+        shift=random.uniform(-0.03, 0.03, 2),
         shear=float(random.normal(0, 0.03)),
         light=light / np.linalg.norm(light),
-        light_strength=between(0.2, 0.55),
-        ambient=between(0.65, 0.95),
+        light_strength=between(0.3, 0.95),
+        ambient=between(0.5, 0.9),
         tint=tint / tint.mean(),
-        gamma=between(0.8, 1.2),
+        gamma=between(0.65, 1.5),
         smile=float(random.normal(0.02, 0.03)),
         mouth_open=max(0.0, float(random.normal(-0.01, 0.045))),
         eye_open=0.08 if random.random() < 0.03 else between(0.75, 1.12),
         brow_raise=float(random.normal(0, 0.018)),
         gaze=random.normal(0, 0.35, 2).clip(-0.8, 0.8),
-        glasses=str(random.choice(("none", "round", "square", "dark"), p=(0.86, 0.065, 0.065, 0.01))),
+        glasses=str(random.choice(("none", "round", "square", "dark"), p=(0.9, 0.048, 0.048, 0.004))),
         glasses_colour=random.uniform(10, 120, 3),
         cover=str(random.choice(COVERS, p=COVER_WEIGHTS)),
         cover_colour=random.uniform(30, 235, 3),
         cover_place=random.random(3),
         shirt=random.uniform(20, 235, 3),
         background=np.clip(background, 0, 255),
-        panels=centres + spans * corners + random.normal(0, 0.03, (panels, 4, 2)),
-        panel_colours=random.uniform(0, 255, (panels, 3)) * 0.6 + random.uniform(0, 100, (panels, 1)),
         blur=between(0.4, 1.0) if random.random() < 0.2 else 0.0,
         noise=between(1.0, 4.5),
         noise_place=(int(random.integers(1 << 16)), int(random.integers(1 << 16))),

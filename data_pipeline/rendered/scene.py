@@ -17,14 +17,10 @@ _GRID = 24  # light is smooth: it is computed on a coarse grid and enlarged
 
 
 def paint_background(view: View, size: int) -> NDArray[np.uint8]:
-    """[size, size, 3] smooth patches of colour and some flat panels."""
+    """[size, size, 3] smooth patches of colour."""
     coarse = view.background.astype(np.uint8)
     smooth = cv2.resize(coarse, (_GRID, _GRID), interpolation=cv2.INTER_CUBIC)
-    canvas = np.asarray(cv2.resize(smooth, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    panels = (view.panels * size).astype(np.int32)
-    for corners, colour in zip(panels, view.panel_colours.tolist(), strict=True):
-        cv2.fillPoly(canvas, [corners], colour, cv2.LINE_AA)
-    return canvas
+    return np.asarray(cv2.resize(smooth, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def add_glasses(sketch: Sketch, face: FaceIdentity, view: View) -> None:

@@ -49,7 +49,7 @@ def test_another_process_draws_the_same_face() -> None:
 
 def test_every_style_is_drawn() -> None:
     faces = [draw_identity(identity, 0) for identity in range(200)]
-    views = [draw_view(0, view, 0) for view in range(300)]
+    views = [draw_view(0, view, 0) for view in range(3000)]
     assert {face.hair_style for face in faces} == set(HAIR_STYLES)
     assert {face.beard_style for face in faces} == set(BEARD_STYLES)
     assert {view.cover for view in views} == set(COVERS)
