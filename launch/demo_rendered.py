@@ -14,7 +14,7 @@ class RenderedSet:
 
     identities: int = 1000
     """People to train on."""
-    views: int = 8
+    views: int = 12
     """Images of each."""
     unseen: int = 200
     """Other people, of whom the verification pairs are."""
