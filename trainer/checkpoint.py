@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,24 @@ def latest_checkpoint(run: Path) -> Path | None:
     return next(reversed(checkpoint_steps(run).values()), None)
 
 
+def newest_for_all(run: Path, ranks: Ranks) -> Path | None:
+    """Rank 0's newest checkpoint: listings of a shared file system may differ, the choice must not.
+
+    Raises TrainerInputError naming a rank that does not see it.
+    """
+    newest: Path | None = None
+    step = ranks.gather(max(checkpoint_steps(run), default=-1))[0]
+    if step >= 0:
+        newest = _folder(run, step)
+        with ranks.agreed():
+            if not newest.is_dir():
+                raise TrainerInputError(
+                    f"{newest}: rank 0 goes on from this checkpoint, rank {ranks.rank} on "
+                    f"{socket.gethostname()} does not see it; every machine needs the same --run folder"
+                )
+    return newest
+
+
 def remove_leftovers(run: Path) -> None:
     """Remove what a run that was killed was writing or removing; only for who holds the run's lock."""
     folder = run / "checkpoints"
@@ -96,27 +115,23 @@ def load_tensors(file: Path, prefix: str = "") -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def load_checkpoint(
-    checkpoint: Path, ranks: Ranks, class_range: tuple[int, int]
-) -> tuple[SavedState, Tensors]:
-    """State and tensors for a rank that owns the classes [first, last), whatever ranks had written them.
-
-    Every file's checksum is verified by one of the ranks. Raises TrainerInputError naming a damaged file.
-    """
+def verify_checkpoint(checkpoint: Path, state: SavedState, ranks: Ranks) -> None:
+    """Compare every file's checksum, each on one of the ranks. Raises TrainerInputError naming the file."""
     with ranks.agreed():
-        state = read_state(checkpoint)
         for name in list(state.files)[ranks.rank :: ranks.world_size]:
             if _crc32(checkpoint / name) != state.files[name].crc32:
                 raise _damaged(checkpoint / name, "its checksum is not the one that was written")
-    with ranks.agreed():
-        shards = [checkpoint / shard_name(rank) for rank in range(state.world_size)]
-        tensors = Tensors(
-            backbone=load_tensors(checkpoint / BACKBONE),
-            optimizer=load_tensors(checkpoint / OPTIMIZER),
-            head=read_classes(shards, class_range),
-            class_range=class_range,
-        )
-    return state, tensors
+
+
+def load_head(
+    checkpoint: Path, state: SavedState, class_range: tuple[int, int], head: Mapping[str, Tensor]
+) -> None:
+    """Fill a rank's head, the classes [first, last), whatever ranks had written it.
+
+    Raises TrainerInputError if classes are missing or if the head's tensors are others.
+    """
+    shards = [checkpoint / shard_name(rank) for rank in range(state.world_size)]
+    read_classes(shards, class_range, head)
 
 
 def save_checkpoint(run: Path, state: SavedState, tensors: Tensors, ranks: Ranks, keep: int) -> Path:
@@ -124,7 +139,7 @@ def save_checkpoint(run: Path, state: SavedState, tensors: Tensors, ranks: Ranks
 
     Raises TrainingFailed if it cannot be written; those before it are left as they were.
     """
-    final = run / "checkpoints" / f"step-{state.step:08d}"
+    final = _folder(run, state.step)
     temporary = final.with_name(f".{final.name}.tmp")
     try:
         with ranks.agreed(), _named(temporary):
@@ -150,6 +165,10 @@ def save_checkpoint(run: Path, state: SavedState, tensors: Tensors, ranks: Ranks
             shutil.rmtree(temporary, ignore_errors=True)
         raise
     return final
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:08d}"
 
 
 def _write_own(folder: Path, state: SavedState, tensors: Tensors, ranks: Ranks) -> dict[str, dict[str, int]]:

@@ -18,7 +18,18 @@ from data_pipeline.order import GlobalOrder
 from partial_fc import PartialFC, make_margin
 from trainer.backbones import make_backbone
 from trainer.check import check_device, check_same_model, describe_model
-from trainer.checkpoint import Tensors, latest_checkpoint, load_checkpoint, save_checkpoint
+from trainer.checkpoint import (
+    BACKBONE,
+    OPTIMIZER,
+    Tensors,
+    latest_checkpoint,
+    load_head,
+    load_tensors,
+    newest_for_all,
+    read_state,
+    save_checkpoint,
+    verify_checkpoint,
+)
 from trainer.engines import Engine, make_engine
 from trainer.errors import TrainingFailed
 from trainer.metrics import Stopwatch
@@ -61,14 +72,16 @@ class Job:
 
     def restore(self) -> None:
         """Go on from the run's newest checkpoint, if it has one, and say how many steps there are in all."""
-        checkpoint = latest_checkpoint(self.config.run)
+        checkpoint = newest_for_all(self.config.run, self.ranks)
         if checkpoint:
-            state, tensors = load_checkpoint(checkpoint, self.ranks, self.head.class_range)
             with self.ranks.agreed():
+                state = read_state(checkpoint)
                 check_same_model(self.config.run, checkpoint, state.model, self.model)
-                self.engine.load(tensors.backbone, tensors.optimizer)
-                self.head.load_sharded_state(dict(tensors.head))
-                self.head.steps_taken = state.step
+            verify_checkpoint(checkpoint, state, self.ranks)
+            with self.ranks.agreed():
+                self.engine.load(load_tensors(checkpoint / BACKBONE), load_tensors(checkpoint / OPTIMIZER))
+                load_head(checkpoint, state, self.head.class_range, self.head.sharded_state())
+            self.head.steps_taken = state.step
             self.step, self.position, self.saved_step = state.step, state.position, state.step
         self.total_steps = self._count_steps()
 

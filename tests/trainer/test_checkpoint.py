@@ -15,13 +15,15 @@ from trainer.checkpoint import (
     Tensors,
     checkpoint_steps,
     latest_checkpoint,
-    load_checkpoint,
+    load_head,
+    newest_for_all,
     read_state,
     remove_leftovers,
     save_checkpoint,
+    verify_checkpoint,
 )
 from trainer.errors import TrainerInputError, TrainingFailed
-from trainer.ranks import Ranks
+from trainer.ranks import FailedElsewhere, Ranks
 from trainer.shards import read_classes, shard_name, write_shard
 from trainer.state import ModelDescription, SavedState
 
@@ -52,12 +54,27 @@ def save_rank(run: Path) -> None:
 def load_rank(run: Path) -> bool:
     ranks = Ranks(dist.get_rank(), dist.get_world_size())
     wanted = tensors(ranks)
-    checkpoint = latest_checkpoint(run)
+    checkpoint = newest_for_all(run, ranks)
     assert checkpoint
-    state, loaded = load_checkpoint(checkpoint, ranks, wanted.class_range)
-    return state.position == 56 and all(
-        torch.equal(loaded.head[name], wanted.head[name]) for name in centres()
-    )
+    state, head = load(checkpoint, ranks)
+    return state.position == 56 and all(torch.equal(head[name], wanted.head[name]) for name in centres())
+
+
+def load(checkpoint: Path, ranks: Ranks) -> tuple[SavedState, dict[str, Tensor]]:
+    wanted = tensors(ranks)
+    head = {name: torch.full_like(value, torch.nan) for name, value in wanted.head.items()}
+    state = read_state(checkpoint)
+    verify_checkpoint(checkpoint, state, ranks)
+    load_head(checkpoint, state, wanted.class_range, head)
+    return state, head
+
+
+def newest_rank(runs: list[Path]) -> str:
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    try:
+        return str(newest_for_all(runs[ranks.rank], ranks))
+    except (TrainerInputError, FailedElsewhere) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("readers", [1, 2, 3, 5, 13])
@@ -71,7 +88,8 @@ def test_classes_are_found_whatever_the_numbers_of_ranks(tmp_path: Path, writers
         )
     for rank in range(readers):
         first, last = class_range(CLASSES, rank, readers)
-        read = read_classes(files, (first, last))
+        read = {name: torch.full_like(value[first:last], torch.nan) for name, value in centres().items()}
+        read_classes(files, (first, last), read)
         assert all(torch.equal(read[name], value[first:last]) for name, value in centres().items())
 
 
@@ -84,6 +102,34 @@ def test_three_ranks_write_and_two_read(tmp_path: Path) -> None:
         "state.json",
     ]
     assert run_ranks(2, load_rank, tmp_path) == [True, True]
+
+
+def test_rank_0_says_which_checkpoint_is_the_newest(tmp_path: Path) -> None:
+    save(tmp_path / "a", 2)
+    for step in (2, 3):
+        save(tmp_path / "b", step)
+    assert run_ranks(2, newest_rank, [tmp_path / "a", tmp_path / "b"]) == [
+        str(tmp_path / run / "checkpoints" / "step-00000002") for run in ("a", "b")
+    ]
+    assert run_ranks(2, newest_rank, [tmp_path / "none", tmp_path / "b"]) == ["None", "None"]
+    first, second = run_ranks(2, newest_rank, [tmp_path / "a", tmp_path / "none"])
+    assert first == "FailedElsewhere: rank 1 failed"
+    assert "step-00000002: rank 0 goes on from this checkpoint, rank 1 on " in second
+
+
+def test_a_shard_of_another_head_is_named(tmp_path: Path) -> None:
+    file = tmp_path / shard_name(0)
+    write_shard(file, centres(), (0, CLASSES), CLASSES)
+    for into, reason in (
+        ({"weight": torch.zeros(CLASSES, 4)}, r"it has \['bias', 'momentum', 'weight'\], \['weight'\]"),
+        (centres() | {"weight": torch.zeros(CLASSES, 5)}, r"5"),
+    ):
+        with pytest.raises(
+            TrainerInputError, match=rf"head-00000.* is no readable shard of the head: .*{reason}"
+        ):
+            read_classes([file], (0, CLASSES), into)
+    with pytest.raises(TrainerInputError, match="no shard holds class 11; classes 0 to 11 are needed"):
+        read_classes([file], (0, 12), {name: torch.cat([v, v[:1]]) for name, v in centres().items()})
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:
@@ -129,7 +175,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: str) -> None
     else:
         file.write_bytes(content[:-5] + bytes(byte ^ 1 for byte in content[-5:]))
     with pytest.raises(TrainerInputError) as caught:
-        load_checkpoint(checkpoint, Ranks(), (0, CLASSES))
+        load(checkpoint, Ranks())
     assert str(caught.value).startswith(f"{file}: the checkpoint is damaged: ")
 
 
@@ -143,7 +189,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
     with pytest.raises(TrainingFailed, match=r"step-00000002.* could not be written: .*No space left"):
         save(tmp_path, 2)
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
-    assert load_checkpoint(tmp_path / "checkpoints" / "step-00000001", Ranks(), (0, CLASSES))
+    assert load(tmp_path / "checkpoints" / "step-00000001", Ranks())
 
 
 def test_state_survives_json() -> None:
