@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.launch.test_torchrun import alive
-from tests.trainer.tiny import CLASSES, arguments, losses, wait_for_step, write_tiny_set
+from tests.trainer.tiny import CLASSES, ENDLESS, arguments, losses, wait_for_step, write_tiny_set
 from trainer.checkpoint import checkpoint_steps
 
 pytestmark = pytest.mark.dali
-STEPS = 30
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +35,8 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 
 def start(processes: int, run: Path, data: Path, *more: str) -> subprocess.Popen[str]:
-    settings = arguments(
-        run, data, 16 // processes, "--training.steps", str(STEPS), "--checkpoint.every", "4"
-    )
-    command = ["-m", "launch.cli", "launch", "local", "--processes", str(processes), "--", *settings, *more]
+    settings = arguments(run, data, 16 // processes, "--checkpoint.every", "4", *more)
+    command = ["-m", "launch.cli", "launch", "local", "--processes", str(processes), "--", *settings]
     return subprocess.Popen(
         [sys.executable, *command],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -92,19 +89,21 @@ def test_two_ranks_own_all_classes_between_them(whole_run: Path) -> None:
 
 
 def test_a_killed_launcher_takes_its_ranks_along_and_the_run_goes_on_to_the_same_bits(
-    tmp_path: Path, data: Path, whole_run: Path, launched: list[subprocess.Popen[str]]
+    tmp_path: Path, data: Path, launched: list[subprocess.Popen[str]]
 ) -> None:
-    run = tmp_path / "run"
-    launched.append(launcher := start(2, run, data))
+    run, untouched = tmp_path / "run", tmp_path / "untouched"
+    launched.append(launcher := start(2, run, data, *ENDLESS))
     ranks = ranks_of(launcher, 2)
     wait_for_step(run, 6)
     launcher.kill()
     assert_gone(ranks)
-    assert 4 <= max(checkpoint_steps(run)) < STEPS
-    launched.append(again := start(2, run, data))
-    code, _, complaint = outcome(again)
-    assert code == 0, complaint
-    assert losses(run) == losses(whole_run)
+    saved = max(checkpoint_steps(run))
+    assert saved >= 4
+    for folder in (run, untouched):
+        launched.append(launcher := start(2, folder, data, "--training.steps", str(saved + 10)))
+        code, _, complaint = outcome(launcher)
+        assert code == 0, complaint
+    assert losses(run) == losses(untouched)
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.1, 1.0])
@@ -122,7 +121,7 @@ def test_ranks_that_are_still_starting_die_with_the_launcher(
 def test_a_killed_rank_ends_the_job_with_a_line_that_names_it(
     tmp_path: Path, data: Path, launched: list[subprocess.Popen[str]]
 ) -> None:
-    launched.append(launcher := start(2, tmp_path / "run", data))
+    launched.append(launcher := start(2, tmp_path / "run", data, *ENDLESS))
     ranks = ranks_of(launcher, 2)
     wait_for_step(tmp_path / "run", 2)
     environment = Path(f"/proc/{ranks[1]}/environ").read_text().split("\0")
@@ -139,16 +138,16 @@ def test_a_request_to_stop_is_75_and_one_rank_can_go_on(
     tmp_path: Path, data: Path, launched: list[subprocess.Popen[str]]
 ) -> None:
     run = tmp_path / "run"
-    launched.append(launcher := start(2, run, data))
+    launched.append(launcher := start(2, run, data, *ENDLESS))
     wait_for_step(run, 2)
     launcher.send_signal(signal.SIGTERM)
     code, _, complaint = outcome(launcher)
     assert code == 75, complaint
     stopped_at = len(losses(run))
-    assert list(checkpoint_steps(run))[-1] == stopped_at < STEPS
-    launched.append(alone := start(1, run, data))
+    assert list(checkpoint_steps(run))[-1] == stopped_at
+    launched.append(alone := start(1, run, data, "--training.steps", str(stopped_at + 10)))
     assert outcome(alone)[0] == 0
-    assert len(losses(run)) == STEPS
+    assert len(losses(run)) == stopped_at + 10
 
 
 def test_wrong_input_is_one_line_and_leaves_no_run(

@@ -13,6 +13,7 @@ from data_pipeline.pairs import PairSet, write_bin
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
     CLASSES,
+    ENDLESS,
     alone,
     arguments,
     events,
@@ -71,37 +72,39 @@ def test_ranks_own_all_classes_between_them(two_rank_run: Path) -> None:
     assert [rank["classes"] for rank in told["ranks"]] == [[0, 11], [11, 21]]
 
 
-def test_killed_ranks_resume_to_the_same_bits(tmp_path: Path, data: Path, two_rank_run: Path) -> None:
-    argv = arguments(tmp_path / "run", data, 8, "--checkpoint.every", "3")
-    ranks = start(2, argv)
-    wait_for_step(tmp_path / "run", 5)
+def test_killed_ranks_resume_to_the_same_bits(tmp_path: Path, data: Path) -> None:
+    run, untouched = tmp_path / "run", tmp_path / "untouched"
+    ranks = start(2, arguments(run, data, 8, "--checkpoint.every", "3", *ENDLESS))
+    wait_for_step(run, 5)
     for rank in ranks:
         rank.send_signal(signal.SIGKILL)
     finish(ranks)
-    done = max(checkpoint_steps(tmp_path / "run"))
-    assert 3 <= done < 20
-    assert [code for code, _ in finish(start(2, argv))] == [0, 0]
-    assert losses(tmp_path / "run") == losses(two_rank_run)
+    saved = max(checkpoint_steps(run))
+    assert saved >= 3
+    to_step = ("--training.steps", str(saved + 10))
+    assert [code for code, _ in finish(start(2, arguments(run, data, 8, *to_step)))] == [0, 0]
+    assert [code for code, _ in finish(start(2, arguments(untouched, data, 8, *to_step)))] == [0, 0]
+    assert losses(run) == losses(untouched)
 
     # And one rank goes on from what two have written.
-    more = arguments(tmp_path / "run", data, 16, "--training.steps", "22")
-    assert alone(more) == "finished"
-    assert len(losses(tmp_path / "run")) == 22
-    assert read_state(checkpoint_steps(tmp_path / "run")[22]).position == 22 * 16
+    assert alone(arguments(run, data, 16, "--training.steps", str(saved + 12))) == "finished"
+    assert len(losses(run)) == saved + 12
+    assert read_state(checkpoint_steps(run)[saved + 12]).position == (saved + 12) * 16
 
 
-def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path, data: Path, one_rank_run: Path) -> None:
-    run = tmp_path / "run"
-    argv = arguments(run, data, 16)
-    ranks = start(1, argv)
+def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path, data: Path) -> None:
+    run, untouched = tmp_path / "run", tmp_path / "untouched"
+    ranks = start(1, arguments(run, data, 16, *ENDLESS))
     wait_for_step(run, 2)
     ranks[0].send_signal(signal.SIGTERM)
     assert [code for code, _ in finish(ranks)] == [75]
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "stopped"
     assert list(checkpoint_steps(run)) == [status["step"]]
-    assert alone(argv) == "finished"
-    assert losses(run) == losses(one_rank_run)
+    to_step = ("--training.steps", str(status["step"] + 10))
+    assert alone(arguments(run, data, 16, *to_step)) == "finished"
+    assert alone(arguments(untouched, data, 16, *to_step)) == "finished"
+    assert losses(run) == losses(untouched)
 
 
 def test_a_finished_run_says_so(one_rank_run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

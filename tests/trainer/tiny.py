@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -36,6 +37,9 @@ SETTINGS = {
     "training.steps": "20",
     "device": "cpu",
 }
+# For a run that is to be interrupted: on a fast machine 20 steps are over before the signal arrives. The
+# schedule is constant, so that its losses are those of a run that was to end sooner.
+ENDLESS = ("--training.steps", "1000000")
 
 
 def write_tiny_set(folder: Path, size: int = 32) -> Path:
@@ -118,8 +122,10 @@ def wait_for_step(run: Path, step: int, deadline_s: float = 60) -> None:
 
 
 def alone(argv: list[str]) -> str:
+    # As for the ranks of `start`: another number of threads adds in another order.
     torch.set_num_threads(1)
-    return train(load_config(argv), Ranks(), torch.device("cpu"), StopRequest())
+    with patch.dict(os.environ, OMP_NUM_THREADS="1"):
+        return train(load_config(argv), Ranks(), torch.device("cpu"), StopRequest())
 
 
 def train_rank(argv: list[str]) -> str:
