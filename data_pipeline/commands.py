@@ -13,14 +13,10 @@ from data_pipeline.errors import DataInputError
 from data_pipeline.prepare import Alignment, Preparation
 
 
-@dataclass(frozen=True)
-class PackOptions:
-    """Packs a folder of images, one sub-folder per identity, into a record folder to train on."""
+@dataclass(frozen=True, kw_only=True)
+class PreparationOptions:
+    """What becomes of every image, and by how many processes."""
 
-    images: Annotated[Positional[Path], arg(metavar="IMAGES")]
-    """Folder with one sub-folder of images per identity."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The record folder to write; it must not exist or be empty."""
     align: Alignment = "none"
     """mtcnn: find the face in each image and align it; none: the images are aligned already."""
     size: Annotated[tuple[int, int], arg(metavar="H W")] = (112, 112)
@@ -31,12 +27,23 @@ class PackOptions:
     """Processes that read and align; 0: one per processor."""
 
     def __post_init__(self) -> None:
-        _check_workers(self.workers)
+        if self.workers < 0:
+            raise ValueError(f"workers must be 0 or more, got {self.workers}")
         Preparation(align=self.align, size=self.size, quality=self.quality)
 
 
-@dataclass(frozen=True)
-class PairsOptions:
+@dataclass(frozen=True, kw_only=True)
+class PackOptions(PreparationOptions):
+    """Packs a folder of images, one sub-folder per identity, into a record folder to train on."""
+
+    images: Annotated[Positional[Path], arg(metavar="IMAGES")]
+    """Folder with one sub-folder of images per identity."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The record folder to write; it must not exist or be empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsOptions(PreparationOptions):
     """Makes a verification set (.bin) of LFW's list of pairs and a folder of images."""
 
     pairs: Annotated[Positional[Path], arg(metavar="PAIRS.txt")]
@@ -48,17 +55,6 @@ class PairsOptions:
     fold: int | None = None
     """Only this fold, from 1."""
     align: Alignment = "mtcnn"
-    """mtcnn: find the face in each image and align it; none: the images are aligned already."""
-    size: Annotated[tuple[int, int], arg(metavar="H W")] = (112, 112)
-    """Height and width of the stored images, pixels."""
-    quality: int = 95
-    """JPEG quality, 1 to 100."""
-    workers: int = 0
-    """Processes that read and align; 0: one per processor."""
-
-    def __post_init__(self) -> None:
-        _check_workers(self.workers)
-        Preparation(align=self.align, size=self.size, quality=self.quality)
 
 
 @dataclass(frozen=True)
@@ -124,11 +120,6 @@ def inspect(options: InspectOptions) -> int:
         except OSError as error:
             raise DataInputError(f"{options.json}: cannot be written: {error.strerror}") from None
     return 1 if report.damaged else 0
-
-
-def _check_workers(workers: int) -> None:
-    if workers < 0:
-        raise ValueError(f"workers must be 0 or more, got {workers}")
 
 
 def _print_some(lines: list[str], shown: int = 10) -> None:

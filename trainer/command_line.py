@@ -139,9 +139,13 @@ def one_line(box: str, prog: str = "cosface") -> str:
 
 
 def sentence(section: str, complaint: str) -> str:
-    """A section's own complaint ("margin must be …") with the setting written as the user writes it."""
+    """A section's own complaint ("margin must be …") with the setting written as the user writes it.
+
+    section: its name, or that of the options' class, which the user does not write.
+    """
     first, _, rest = complaint.partition(" ")
-    return f"--{section}.{first.replace('_', '-')} {rest}" if rest.startswith("must ") else complaint
+    prefix = "" if section[:1].isupper() else f"{section}."
+    return f"--{prefix}{first.replace('_', '-')} {rest}" if rest.startswith("must ") else complaint
 
 
 def _number_wanted(complaint: str) -> str:

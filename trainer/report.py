@@ -27,14 +27,9 @@ class Report:
     def __enter__(self) -> Self:
         job = self._job
         ranges = job.ranks.gather(job.head.class_range)
-        if self._run:
-            self._run.write("run.toml", to_toml(job.config))
-            owners = [{"rank": rank, "classes": owned} for rank, owned in enumerate(ranges)]
-            self._run.write_json("ranks.json", {"num_classes": job.model.num_classes, "ranks": owners})
-            self._run.write_status("running", job.step)
-            self._say_start(ranges)
-            self._events = EventLog(self._run.folder / "events.jsonl", job.step)
-            self._stack.callback(self._events.close)
+        with job.ranks.agreed():
+            if self._run:
+                self._begin(self._run, ranges)
         self._stack.enter_context(self._progress)
         return self
 
@@ -83,17 +78,20 @@ class Report:
         except Exception as caught:
             error = caught
         job.ranks.agree_on(error)
-        if self._run:
-            self._run.write_json(name, {key: result.to_json() for key, result in results.items()})
-            for key, result in results.items():
-                deviation = f" ± {100 * result.accuracy_std:.2f}"
-                self._progress.say(f"step {job.step}: {key} {100 * result.accuracy:.2f}{deviation} %")
+        with job.ranks.agreed():
+            if self._run:
+                self._run.write_json(name, {key: result.to_json() for key, result in results.items()})
+        for key, result in results.items():
+            deviation = f" ± {100 * result.accuracy_std:.2f}"
+            self._progress.say(f"step {job.step}: {key} {100 * result.accuracy:.2f}{deviation} %")
 
     def end(self) -> str:
         """Write how the run ended: "finished", or "stopped" if steps are left."""
         outcome = "finished" if self._job.is_done else "stopped"
+        with self._job.ranks.agreed():
+            if self._run:
+                self._run.write_status(outcome, self._job.step)
         if self._run:
-            self._run.write_status(outcome, self._job.step)
             told = outcome
             if self._job.is_done and self._job.step == self._first_step:
                 told = "had finished already,"
@@ -101,6 +99,16 @@ class Report:
             hint = "" if self._job.is_done else "; the same command goes on from there"
             self._progress.say(f"{self._run.folder}: {told} {at}{hint}")
         return outcome
+
+    def _begin(self, run: RunDirectory, ranges: list[tuple[int, int]]) -> None:
+        job = self._job
+        run.write("run.toml", to_toml(job.config))
+        owners = [{"rank": rank, "classes": owned} for rank, owned in enumerate(ranges)]
+        run.write_json("ranks.json", {"num_classes": job.model.num_classes, "ranks": owners})
+        run.write_status("running", job.step)
+        self._say_start(ranges)
+        self._events = EventLog(run.folder / "events.jsonl", job.step)
+        self._stack.callback(self._events.close)
 
     def _say_start(self, ranges: list[tuple[int, int]]) -> None:
         job = self._job

@@ -31,7 +31,7 @@ def test_options_are_parsed_with_two_numbers_for_a_size() -> None:
     options = parse(
         PackOptions, ["in", "out", "--size", "112", "96", "--align", "mtcnn"], prog="cosface pack"
     )
-    assert options == PackOptions(Path("in"), Path("out"), align="mtcnn", size=(112, 96))
+    assert options == PackOptions(images=Path("in"), out=Path("out"), align="mtcnn", size=(112, 96))
     options = parse(PairsOptions, ["pairs.txt", "in", "out.bin", "--fold", "3"], prog="cosface pairs")
     assert (options.fold, options.align) == (3, "mtcnn")
     assert parse(InspectOptions, ["set"], prog="cosface inspect") == InspectOptions(Path("set"))
@@ -42,9 +42,9 @@ def test_options_are_parsed_with_two_numbers_for_a_size() -> None:
     [
         (["in"], "OUT|out"),
         (["in", "out", "--size", "112"], "size"),
-        (["in", "out", "--size", "0", "112"], "size must be between 8 and 4096 pixels"),
-        (["in", "out", "--quality", "101"], "quality must be between 1 and 100, got 101"),
-        (["in", "out", "--workers", "-1"], "workers must be 0 or more"),
+        (["in", "out", "--size", "0", "112"], "--size must be between 8 and 4096 pixels"),
+        (["in", "out", "--quality", "101"], "--quality must be between 1 and 100, got 101"),
+        (["in", "out", "--workers", "-1"], "--workers must be 0 or more"),
         (["in", "out", "--align", "dlib"], "align"),
         (["in", "out", "--qualty", "90"], "quality"),
     ],
@@ -57,7 +57,7 @@ def test_wrong_options_are_one_line(argv: list[str], message: str) -> None:
 
 def test_pack_then_inspect(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (images / "Ann" / "notes.txt").write_text("no image")
-    assert pack(PackOptions(images, tmp_path / "set", workers=1)) == 0
+    assert pack(PackOptions(images=images, out=tmp_path / "set", workers=1)) == 0
     printed = capsys.readouterr().out
     assert "4 images of 2 identities" in printed
     assert "1 files left out" in printed
@@ -68,7 +68,7 @@ def test_pack_then_inspect(images: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_inspect_exits_with_1_for_a_damaged_record(images: Path, tmp_path: Path) -> None:
-    pack(PackOptions(images, tmp_path / "set", workers=1))
+    pack(PackOptions(images=images, out=tmp_path / "set", workers=1))
     with FaceDataset.open(tmp_path / "set") as dataset:
         payload = bytes(dataset.payload(2))
         rec = (tmp_path / "set" / "train.rec").read_bytes()
@@ -77,7 +77,7 @@ def test_inspect_exits_with_1_for_a_damaged_record(images: Path, tmp_path: Path)
 
 
 def test_a_report_that_cannot_be_written_is_named(images: Path, tmp_path: Path) -> None:
-    pack(PackOptions(images, tmp_path / "set", workers=1))
+    pack(PackOptions(images=images, out=tmp_path / "set", workers=1))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataInputError, match=r"report\.json: cannot be written"):
         inspect(InspectOptions(tmp_path / "set", json=tmp_path / "file" / "report.json"))
@@ -85,7 +85,9 @@ def test_a_report_that_cannot_be_written_is_named(images: Path, tmp_path: Path) 
 
 def test_pairs_of_a_list(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pairs.txt").write_text("1\nAnn\t1\t2\nAnn\t1\tBob\t2\n")
-    options = PairsOptions(tmp_path / "pairs.txt", images, tmp_path / "out.bin", align="none", workers=1)
+    options = PairsOptions(
+        pairs=tmp_path / "pairs.txt", images=images, out=tmp_path / "out.bin", align="none", workers=1
+    )
     assert pairs(options) == 0
     assert "2 pairs of 3 different images" in capsys.readouterr().out
     made = read_bin(tmp_path / "out.bin")

@@ -190,7 +190,7 @@ def test_closing_in_the_middle_of_decoding_never_hangs(dataset: FaceDataset) -> 
 def test_opencv_does_what_dalis_operators_do(
     dataset: FaceDataset, setting: dict[str, float], mean: float, largest: float
 ) -> None:
-    augmentation = Augmentation(flip=False, **setting)  # type: ignore[arg-type]
+    augmentation = Augmentation(flip=False, **setting)
     indices = np.arange(dataset.num_images)
     parameters = draw(augmentation, 3, indices * 0, indices)
     outputs = []

@@ -22,7 +22,6 @@ from tests.trainer.tiny import (
     start,
     train_rank,
     wait_for_step,
-    write_tiny_set,
 )
 from trainer.checkpoint import checkpoint_steps, read_state
 from trainer.commands import train as train_command
@@ -30,11 +29,6 @@ from trainer.errors import TrainerInputError
 from trainer.run_directory import RunDirectory
 
 pytestmark = pytest.mark.dali
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_set(tmp_path_factory.mktemp("data") / "set")
 
 
 @pytest.fixture(scope="module")

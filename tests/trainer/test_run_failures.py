@@ -23,11 +23,6 @@ from trainer.errors import TrainingFailed
 pytestmark = pytest.mark.dali
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_set(tmp_path_factory.mktemp("data") / "set")
-
-
 def test_a_loss_that_is_no_number_stops_all_ranks(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     argv = arguments(run, data, 8, "--optim.lr", "3e38", "--checkpoint.every", "1")
@@ -37,6 +32,15 @@ def test_a_loss_that_is_no_number_stops_all_ranks(tmp_path: Path, data: Path) ->
     assert "no checkpoint had been written" in first
     assert second == "FailedElsewhere: rank 0 failed"
     assert latest_checkpoint(run) is None
+
+
+@pytest.mark.parametrize("name", ["ranks.json", "status.json"])
+def test_what_rank_0_cannot_write_ends_all_ranks(tmp_path: Path, data: Path, name: str) -> None:
+    run = tmp_path / "run"
+    (run / name).mkdir(parents=True)
+    first, second = run_ranks(2, train_rank, arguments(run, data, 8))
+    assert first.startswith(f"TrainingFailed: {run / name}: ")
+    assert second == "FailedElsewhere: rank 0 failed"
 
 
 def test_the_last_good_checkpoint_stays(tmp_path: Path, data: Path) -> None:
