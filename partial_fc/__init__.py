@@ -6,7 +6,45 @@ Usable on its own: it knows nothing of trainers, files or clusters.
 from __future__ import annotations
 
 from partial_fc.head import PartialFC
-from partial_fc.margins import CosFace, Margin, NormalizedSoftmax, Softmax, make_margin
+from partial_fc.margins import (
+    MARGINS,
+    AdaFace,
+    ArcFace,
+    CombinedMargin,
+    CosFace,
+    CurricularFace,
+    ElasticFace,
+    LSoftmax,
+    MagFace,
+    Margin,
+    NormalizedSoftmax,
+    Softmax,
+    SphereFace,
+    SphereFaceNormFea,
+    make_margin,
+)
+from partial_fc.optim import SGD, AdamW, Optimiser
 from partial_fc.sharding import class_range
 
-__all__ = ["CosFace", "Margin", "NormalizedSoftmax", "PartialFC", "Softmax", "class_range", "make_margin"]
+__all__ = [
+    "MARGINS",
+    "SGD",
+    "AdaFace",
+    "AdamW",
+    "ArcFace",
+    "CombinedMargin",
+    "CosFace",
+    "CurricularFace",
+    "ElasticFace",
+    "LSoftmax",
+    "MagFace",
+    "Margin",
+    "NormalizedSoftmax",
+    "Optimiser",
+    "PartialFC",
+    "Softmax",
+    "SphereFace",
+    "SphereFaceNormFea",
+    "class_range",
+    "make_margin",
+]

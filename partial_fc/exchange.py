@@ -1,4 +1,4 @@
-"""The three exchanges of a step: gather the images, merge the softmax, scatter the gradient back."""
+"""The exchanges of a step: gather the images, merge the softmax, scatter the gradient back."""
 
 from __future__ import annotations
 
@@ -17,54 +17,78 @@ class Layout:
     sizes: list[int]
     capacity: int
 
+    def own(self, rank: int) -> slice:
+        """A rank's images among all."""
+        start = sum(self.sizes[:rank])
+        return slice(start, start + self.sizes[rank])
+
 
 def gather_images(
-    communicator: Communicator, embeddings: Tensor, labels: Tensor
+    communicator: Communicator, embeddings: Tensor, labels: Tensor, wire: torch.dtype
 ) -> tuple[Tensor, Tensor, Layout]:
     """embeddings: [batch, dim] float32; labels: [batch] int64; batches may differ between ranks.
 
-    Returns the embeddings [G, dim] and labels [G] of all ranks in rank order, and their layout. Labels
-    travel as the bits of two floats behind each embedding: one exchange carries both.
+    Returns the embeddings [G, dim] float32 and labels [G] of all ranks in rank order, and their layout.
+    wire: float32 or bfloat16, what the embeddings travel as. Labels travel as the bits of a few numbers
+    behind each embedding: one exchange carries both.
     """
     batch, dim = embeddings.shape
     size = torch.tensor([batch], device=embeddings.device)
     sizes = communicator.all_gather(size).view(-1).tolist()
     layout = Layout(sizes, max(sizes))
-    packed = embeddings.new_zeros(layout.capacity, dim + 2)
+    bits = labels.view(-1, 1).view(wire)
+    packed = embeddings.new_zeros(layout.capacity, dim + bits.shape[1], dtype=wire)
     packed[:batch, :dim] = embeddings
-    packed[:batch, dim:] = labels.view(-1, 1).view(torch.float32)
+    packed[:batch, dim:] = bits
     everyone = communicator.all_gather(packed)
     filled = torch.cat([part[:count] for part, count in zip(everyone, sizes, strict=True)])
-    return filled[:, :dim].contiguous(), filled[:, dim:].contiguous().view(torch.int64).view(-1), layout
+    return filled[:, :dim].float(), filled[:, dim:].contiguous().view(torch.int64).view(-1), layout
 
 
 def merge_softmax(
-    communicator: Communicator, maximum: Tensor, total: Tensor, target: Tensor
+    communicator: Communicator, reference: Tensor, total: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Each rank's maximum, sum and target logit (−inf where not owned) of G images, all [G].
+    """Each rank's reference, sum and target logit (−inf where not owned) of G images, all [G] float64.
 
     Returns the log-sum-exp over all ranks' negatives and the target logits, both [G] and the same bits on
     every rank. Each rank merges an equal share of the images and hands the result round, so the wire
-    carries five floats an image whatever the number of ranks.
+    carries five numbers an image whatever the number of ranks.
     """
-    images, ranks = maximum.shape[0], communicator.world_size
-    share = -(-images // ranks)
-    packed = maximum.new_full((ranks * share, 3), -torch.inf)
-    packed[:images] = torch.stack((maximum, total, target), dim=1)
-    maxima, totals, targets = communicator.all_to_all(packed.view(ranks, share, 3)).unbind(dim=2)
-    largest = maxima.amax(dim=0)
-    reference = torch.where(largest.isfinite(), largest, 0.0)
-    summed = (totals.clamp_min(0) * torch.exp(maxima - reference)).sum(dim=0)
-    merged = torch.stack((reference + torch.log(summed), targets.amax(dim=0)), dim=1)
-    everyone = communicator.all_gather(merged).view(-1, 2)[:images]
+    packed = _shares(communicator, torch.stack((reference, total, target), dim=1), -torch.inf)
+    references, totals, targets = communicator.all_to_all(packed).unbind(dim=2)
+    largest = references.amax(dim=0)
+    common = torch.where(largest.isfinite(), largest, 0.0)
+    summed = (totals.clamp_min(0) * torch.exp(references - common)).sum(dim=0)
+    merged = torch.stack((common + torch.log(summed), targets.amax(dim=0)), dim=1)
+    everyone = communicator.all_gather(merged).view(-1, 2)[: reference.shape[0]]
     return everyone[:, 0].contiguous(), everyone[:, 1].contiguous()
 
 
-def scatter_gradient(communicator: Communicator, gradient: Tensor, layout: Layout) -> Tensor:
+def add_up(communicator: Communicator, values: Tensor) -> Tensor:
+    """values: [G], each number of one rank alone and 0 on the others. Returns all of them on every rank."""
+    shares = communicator.all_to_all(_shares(communicator, values[:, None], 0.0)).sum(dim=0)
+    return communicator.all_gather(shares).view(-1)[: values.shape[0]]
+
+
+def scatter_gradient(
+    communicator: Communicator, gradient: Tensor, layout: Layout, wire: torch.dtype
+) -> Tensor:
     """gradient: [G, dim], this rank's part for everybody's images. Returns its own [batch, dim], summed."""
     if communicator.world_size == 1:
         return gradient
-    places = gradient.new_zeros(communicator.world_size, layout.capacity, gradient.shape[1])
+    places = gradient.new_zeros(
+        communicator.world_size, layout.capacity, gradient.shape[1], dtype=wire
+    )
     for place, part in zip(places, torch.split(gradient, layout.sizes), strict=True):
         place[: part.shape[0]] = part
-    return communicator.all_to_all(places).sum(dim=0)[: layout.sizes[communicator.rank]]
+    parts = communicator.all_to_all(places)
+    return parts.sum(dim=0, dtype=torch.float32)[: layout.sizes[communicator.rank]]
+
+
+def _shares(communicator: Communicator, rows: Tensor, filler: float) -> Tensor:
+    """[G, n] cut into an equal share for each rank, [ranks, share, n], the last filled up."""
+    ranks = communicator.world_size
+    share = -(-rows.shape[0] // ranks)
+    padded = rows.new_full((ranks * share, rows.shape[1]), filler)
+    padded[: rows.shape[0]] = rows
+    return padded.view(ranks, share, -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,3 +30,15 @@ def hash_pair(seed: int, first: int | Tensor, second: Tensor) -> Tensor:
     if isinstance(first, int):
         first = torch.tensor(first, device=second.device)
     return _mix(_mix(first * _GOLDEN ^ key) + (second + 1) * _GOLDEN)
+
+
+def uniform_pair(bits: Tensor) -> tuple[Tensor, Tensor]:
+    """Two float64 numbers of each hash: one above 0 and below 1, one from 0 and below 1."""
+    return (shift_right(bits, 32).double() + 0.5) / 2**32, (bits & 0xFFFFFFFF).double() / 2**32
+
+
+def normal_pair(bits: Tensor) -> tuple[Tensor, Tensor]:
+    """Two independent standard normal float64 numbers of each hash (Box and Muller 1958)."""
+    first, second = uniform_pair(bits)
+    radius, angle = torch.sqrt(-2 * torch.log(first)), 2 * math.pi * second
+    return radius * torch.cos(angle), radius * torch.sin(angle)

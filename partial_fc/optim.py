@@ -1,29 +1,103 @@
-"""The optimiser of the class centres, applied to one tile of rows at a time."""
+"""The optimisers of the class centres, applied to one tile of rows at a time: torch's own formulas."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
+from typing import ClassVar
 
 from torch import Tensor
 
 from partial_fc.errors import HeadInputError
 
+Move = Callable[[ModuleType, Tensor, dict[str, Tensor], Tensor, Tensor | None], None]
+"""Moves rows: (row functions, weight, moments, gradient, inverse norms if normalised), see kernels/rows."""
+
 
 @dataclass(frozen=True)
-class SGD:
-    """torch.optim.SGD's momentum and weight decay: v = momentum·v + g + weight_decay·w; w −= lr·v."""
+class Optimiser:
+    """The base: what is remembered of every centre, and how it moves."""
 
-    momentum: float = 0.9
+    moments: ClassVar[tuple[str, ...]] = ()
+
     weight_decay: float = 5e-4
+    row_limit: float = math.inf
+    """The largest norm of a centre's gradient; a longer one is shortened to it."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise HeadInputError(f"momentum must be in [0, 1), got {self.momentum}")
-        if not self.weight_decay >= 0:
-            raise HeadInputError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        _require(self.row_limit > 0, "row_limit", "above 0", self.row_limit)
+
+    def mover(self, lr: float, step: int) -> Move:
+        """What a step does to rows. step: from 1."""
+        raise NotImplementedError
 
 
-def sgd_update(weight: Tensor, velocity: Tensor, gradient: Tensor, lr: float, sgd: SGD) -> None:
-    """Move `weight` and `velocity` in place; all three of one shape."""
-    velocity.mul_(sgd.momentum).add_(gradient).add_(weight, alpha=sgd.weight_decay)
-    weight.add_(velocity, alpha=-lr)
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    """torch.optim.SGD: v = momentum·v + g + weight_decay·w; w −= lr·v."""
+
+    moments: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
+
+    def mover(self, lr: float, step: int) -> Move:
+        """See Optimiser."""
+
+        def move(
+            rows: ModuleType, weight: Tensor, moments: dict[str, Tensor], gradient: Tensor, inverse: Tensor | None
+        ) -> None:
+            velocity = moments["momentum"]
+            rows.sgd(
+                weight, velocity, gradient, inverse, lr, self.momentum, self.weight_decay, self.row_limit
+            )
+
+        return move
+
+
+@dataclass(frozen=True)
+class AdamW(Optimiser):
+    """torch.optim.AdamW; a centre that is not drawn keeps its moments, the step counts for all."""
+
+    moments: ClassVar[tuple[str, ...]] = ("mean", "square")
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(all(0 <= beta < 1 for beta in self.betas), "betas", "in [0, 1)", self.betas)
+        _require(self.epsilon > 0, "epsilon", "above 0", self.epsilon)
+
+    def mover(self, lr: float, step: int) -> Move:
+        """See Optimiser."""
+
+        def move(
+            rows: ModuleType, weight: Tensor, moments: dict[str, Tensor], gradient: Tensor, inverse: Tensor | None
+        ) -> None:
+            rows.adamw(
+                weight,
+                moments["mean"],
+                moments["square"],
+                gradient,
+                inverse,
+                lr,
+                self.betas,
+                self.epsilon,
+                self.weight_decay,
+                step,
+                self.row_limit,
+            )
+
+        return move
+
+
+def _require(holds: bool, name: str, expected: str, found: object) -> None:
+    if not holds:
+        raise HeadInputError(f"{name} must be {expected}, got {found}")

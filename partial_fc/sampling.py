@@ -9,20 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from partial_fc.batch import Shard
 from partial_fc.hashing import hash_pair
-from partial_fc.shard import Batch, Shard
 
 
-def sample_classes(shard: Shard, batch: Batch, rate: float, seed: int, step: int) -> Tensor | None:
-    """The rows of the shard that take part, ascending int64; None for all of them.
+def sample_classes(shard: Shard, own: Tensor, rate: float, seed: int, step: int) -> Tensor | None:
+    """The classes of the shard that take part, ascending int64 [S]; None for all of them.
 
-    `rate` of the rank's classes in all, the batch's own first; the others by the smallest hash of
-    (seed, step, class), so that a step draws the same classes whenever it is run again.
+    own: [T] int64, the batch's own classes, counted from the shard's first. `rate` of the rank's classes in
+    all, the batch's own first; the others by the smallest hash of (seed, step, class), so that a step draws
+    the same classes whenever it is run again.
     """
-    count = shard.weight.shape[0]
+    count = shard.num_classes
     if rate >= 1 or count == 0:
         return None
-    own = torch.unique(batch.rows)
+    own = torch.unique(own)
     classes = torch.arange(shard.first, shard.last, device=shard.weight.device)
     keys = hash_pair(seed, step, classes)
     keys[own] = torch.iinfo(torch.int64).min

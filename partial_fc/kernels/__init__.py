@@ -1,1 +1,42 @@
-"""The passes over a rank's class centres, behind one small interface (see tiles.py)."""
+"""The two passes over a rank's class centres, behind one small interface.
+
+    reference   dense, float64, as the formulas read; for tests and for small sets
+    tiles       what trains: tile by tile, on a CPU with numba's rows and threads of its own, on a GPU by torch
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
+from partial_fc.errors import HeadInputError
+from partial_fc.optim import Move
+
+KERNELS = ("auto", "reference", "tiles")
+
+
+class Kernels(Protocol):
+    """How a rank's negatives are summed and its centres moved."""
+
+    def forward(self, shard: Shard, batch: Batch, for_gradient: bool) -> NegativeSums:
+        """Sum the exponentials of all logits but the targets'; for_gradient: weighted by centres too."""
+        ...
+
+    def update(self, shard: Shard, passes: list[Backpropagated], move: Move) -> None:
+        """Move the centres, in place, by the gradient of all these batches together."""
+        ...
+
+
+def make_kernels(name: str, dtype: torch.dtype, workspace_bytes: int, device: torch.device) -> Kernels:
+    """The kernels by name, "auto" being the fastest for the device. Raises HeadInputError."""
+    if name == "reference":
+        from partial_fc.kernels.reference import ReferenceKernels
+
+        return ReferenceKernels()
+    if name in ("auto", "tiles"):
+        from partial_fc.kernels.tiles import TileKernels
+
+        return TileKernels(dtype, workspace_bytes, device)
+    raise HeadInputError(f"kernels must be one of {', '.join(KERNELS)}, got {name!r}")

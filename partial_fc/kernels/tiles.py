@@ -1,160 +1,337 @@
 """The two passes over the class centres, tile by tile: nothing of size [G, C] or [C, dim] is formed.
 
-With inputs x_i, centres w_j (of unit length where the margin normalises) and z_ij = s w_j·x_i + b_j:
+With z_ij the logits (see tile.py), N_i the log-sum of the negatives' and a_i the loss's pull on image i:
 
-    forward   N_i = log Σ_{j≠y_i} exp z_ij      U_i = Σ_{j≠y_i} exp(z_ij − max_i) w_j
-    update    ∂L/∂z_ij = a_i exp(z_ij − N_i) for j ≠ y_i, −a_i at the target (times the margin's slope)
+    forward   P_ij = exp(z_ij − r_i) / ‖w_j‖       Σ_j exp(z_ij − r_i)       U_i = Σ_{j≠y_i} P_ij w_j
+    update    ∂L/∂w_j = (Σ_i P_ij X_i) without its part along w_j,  X_i = inputs_i a_i exp(r_i − N_i)
 
-where a_i = σ(N_i − t_i) / (labelled images) is the loss's pull on image i. The targets' own terms never
+r is a reference, not the maximum: the largest logit of the first tile, moved only when a later tile's sums
+leave its neighbourhood, so that no pass is spent on looking for maxima. P is kept for the update where the
+workspace allows (then X carries all that came to be known since), else made again. The targets' own terms never
 enter the sums: loss_i = log(1 + exp(N_i − t_i)) then keeps all its digits when it is nearly 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from partial_fc.margins import Margin
-from partial_fc.numerics import project, unit_rows
-from partial_fc.optim import SGD, sgd_update
-from partial_fc.shard import Backpropagated, Batch, Shard
+from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
+from partial_fc.kernels.arena import Arena, Loan
+from partial_fc.kernels.precision import precision_for
+from partial_fc.kernels.rows import rows_for
+from partial_fc.kernels.tile import BLOCK_IMAGES, FURTHEST, Plan, Tile, as_factors, logits, tiles
+from partial_fc.kernels.workers import Workers
+from partial_fc.optim import Move
 
-TILE_CLASSES = 1024
-"""Centres a tile: a tile of 1,024 × 512 float32 is 2 MiB, its logits for 512 images as much."""
+Result = TypeVar("Result")
+
+CPU_TILE = 512
+"""Centres a tile: 512 of 512 numbers and their logits for 128 images fill a core's second cache."""
+GPU_TILE = 16384
+LARGEST_SUM = 1e7
+"""Of a tile's exponentials; beyond it the reference moves."""
+LEAST_TILES = 4
+"""A thread is not woken for fewer."""
 
 
 @dataclass
-class NegativeSums:
-    """A rank's part of the softmax's denominator, without the targets. G images."""
+class Kept:
+    """P of a forward pass: what the update would have to make again."""
 
-    maximum: Tensor
-    """[G]: the largest logit, −inf where the rank has no class but the target's."""
+    loan: Loan
+    references: list[Tensor | None]
+    """For each tile, what was taken from its logits: [G]."""
+
+    def part(self, tile: Tile, block: slice, rows: int, per_class: int) -> Tensor:
+        """Where P of a tile and a block lies: [R, images]; blocks one after the other, `rows` in each."""
+        width = block.stop - block.start
+        start = rows * block.start + tile.first * per_class * width
+        size = (tile.last - tile.first) * per_class
+        return self.loan.memory[start : start + size * width].view(size, width)
+
+
+@dataclass
+class _Sums:
+    """What one worker has summed."""
+
+    reference: Tensor
     total: Tensor
-    """[G]: Σ exp(logit − maximum)."""
     weighted: Tensor | None
-    """[G, dim]: Σ exp(logit − maximum) · centre, the numerator of d loss / d input; None if not wanted."""
 
 
-@dataclass
-class _Tile:
-    rows: slice | Tensor  # which rows of the shard, a tensor where classes are sampled
-    centres: Tensor  # [tile, dim], unit vectors where the margin normalises
-    inverse: Tensor | None  # [tile]: 1 / norm of the centres
-    logits: Tensor  # [G, tile]; −inf at the targets
-    targets: Tensor  # positions in batch.owned whose class lies in this tile
-    target_rows: Tensor  # [targets]: their rows within this tile
+class TileKernels:
+    """See the module. dtype: float32 or bfloat16, see precision.py; workspace_bytes: beyond [G, dim]."""
+
+    def __init__(self, dtype: torch.dtype, workspace_bytes: int, device: torch.device) -> None:
+        self._precision = precision_for(dtype, device)
+        self._centres = CPU_TILE if device.type == "cpu" else GPU_TILE
+        self._arena = Arena(workspace_bytes, device)
+        self._workers = Workers() if device.type == "cpu" else None
+
+    def forward(self, shard: Shard, batch: Batch, for_gradient: bool) -> NegativeSums:
+        """See Kernels."""
+        tile = max(1, self._centres // shard.centres_per_class)
+        count = shard.num_classes if batch.selected is None else batch.selected.shape[0]
+        numbers = -(-count // tile)
+        images = batch.inputs.shape[0]
+        plan = Plan(shard, batch, batch.selected, tile, self._precision.multiply)
+        loan = self._lend(count * shard.centres_per_class * images, for_gradient)
+        kept = None if loan is None else Kept(loan, [None] * numbers)
+
+        def work(first: int, last: int) -> _Sums:
+            with torch.no_grad():
+                return self._sum(shard, plan, tile, range(first, last), kept, for_gradient)
+
+        return _merged(self._shared(work, numbers), kept)
+
+    def update(self, shard: Shard, passes: list[Backpropagated], move: Move) -> None:
+        """See Kernels."""
+        tile = max(1, self._centres // shard.centres_per_class)
+        drawn = _union([one.batch.selected for one in passes])
+        count = shard.num_classes if drawn is None else drawn.shape[0]
+        whole = [one.batch.selected is None or one.batch.selected.shape[0] == count for one in passes]
+        prepared = [
+            _Pass(shard, one, drawn, tile, self._precision.multiply, keeps_tiles)
+            for one, keeps_tiles in zip(passes, whole, strict=True)
+        ]
+
+        def work(first: int, last: int) -> None:
+            with torch.no_grad():
+                self._move(shard, prepared, drawn, tile, range(first, last), move)
+
+        self._shared(work, -(-count // tile))
+
+    def _lend(self, elements: int, wanted: bool) -> Loan | None:
+        return self._arena.lend(elements, self._precision.keep) if wanted else None
+
+    def _shared(self, work: Callable[[int, int], Result], numbers: int) -> list[Result]:
+        return self._workers.run(work, numbers, LEAST_TILES) if self._workers else [work(0, numbers)]
+
+    def _sum(
+        self, shard: Shard, plan: Plan, tile: int, numbers: range, kept: Kept | None, for_gradient: bool
+    ) -> _Sums:
+        inputs = plan.batch.inputs
+        per_class = shard.centres_per_class
+        running = _Running(plan, for_gradient)
+        scratch = torch.empty(tile * per_class * min(BLOCK_IMAGES, inputs.shape[0]), device=inputs.device)
+        multiply, keep = self._precision.multiply, self._precision.keep
+        normalised = plan.batch.normalises_centres
+        for one in tiles(shard, plan.drawn, normalised, tile, numbers, multiply):
+            for block in plan.blocks:
+                place = kept.part(one, block, plan.count * per_class, per_class) if kept else None
+                direct = place is not None and keep == torch.float32 and shard.is_plain(plan.batch)
+                shape = one.weight.shape[0], block.stop - block.start
+                out = place if direct and place is not None else scratch[: shape[0] * shape[1]].view(shape)
+                exponentials, slopes = running.add(shard, one, block, out)
+                if not for_gradient:
+                    continue
+                factors = as_factors(exponentials, slopes, one, per_class)
+                if place is not None and not direct:
+                    place.copy_(factors)
+                rounded = place if place is not None and keep == multiply else factors.to(multiply)
+                running.weigh(block, rounded, one.factors)
+            if kept:
+                kept.references[one.number] = running.reference
+        return _Sums(running.reference, running.total, running.weighted)
+
+    def _move(
+        self, shard: Shard, passes: list[_Pass], drawn: Tensor | None, tile: int, numbers: range, move: Move
+    ) -> None:
+        functions, device = rows_for(shard.weight), shard.weight.device
+        per_class, dim = shard.centres_per_class, shard.weight.shape[1]
+        multiply = self._precision.multiply
+        most_images = max(min(BLOCK_IMAGES, one.plan.batch.inputs.shape[0]) for one in passes)
+        scratch = torch.empty(tile * per_class * most_images, device=device)
+        gradients = torch.empty(tile * per_class, dim, device=device)
+        normalised = passes[0].plan.batch.normalises_centres
+        for one in tiles(shard, drawn, normalised, tile, numbers, multiply):
+            gradient = gradients[: one.weight.shape[0]]
+            bias_gradient = gradient.new_zeros(one.last - one.first)
+            begun = False
+            for each in passes:
+                for block in each.plan.blocks:
+                    factors, images = each.factors(shard, one, block, scratch, bias_gradient)
+                    if multiply != torch.float32:
+                        product = factors.to(multiply) @ images
+                        gradient = gradient.add_(product) if begun else gradient.copy_(product)
+                    elif begun:
+                        gradient.addmm_(factors.float(), images)
+                    else:
+                        torch.mm(factors.float(), images, out=gradient)
+                    begun = True
+            if not begun:
+                gradient.zero_()
+            for each in passes:
+                each.push_targets(one, per_class, gradient, bias_gradient)
+            moments = {name: rows[one.rows] for name, rows in shard.moments.items()}
+            move(functions, one.weight, moments, gradient, one.inverse)
+            if not isinstance(one.rows, slice):
+                shard.weight[one.rows] = one.weight
+                for name, rows in moments.items():
+                    shard.moments[name][one.rows] = rows
+            if shard.bias is not None:
+                _move_bias(shard, shard.bias, one, bias_gradient, move)
 
 
-def centres_of(weight: Tensor, margin: Margin, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """The rows that the logits are made with, rounded to `dtype`, and the inverse norms if normalised."""
-    if not margin.normalised:
-        return weight.to(dtype), None
-    unit, inverse = unit_rows(weight)
-    return unit.to(dtype), inverse
+class _Running:
+    """The sums of one worker over the tiles so far."""
+
+    def __init__(self, plan: Plan, for_gradient: bool) -> None:
+        inputs = plan.batch.inputs
+        self._plan = plan
+        self.reference = inputs.new_full((inputs.shape[0],), -torch.inf)
+        self.total = torch.zeros(inputs.shape[0], dtype=torch.float64, device=inputs.device)
+        self.weighted = torch.zeros_like(inputs) if for_gradient else None
+        self._settled = [False] * len(plan.blocks)  # whether every image of a block has a reference
+
+    def add(self, shard: Shard, tile: Tile, block: slice, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Count a tile in. Returns exp(logits − reference) [classes, images] and the logits' slopes."""
+        number = block.start // BLOCK_IMAGES
+        if self._settled[number]:
+            z, slopes = logits(shard, self._plan, tile, block, self.reference[block], out)
+            exponentials = z.exp_()
+            sums = exponentials.sum(dim=0)
+            if out.device.type == "cpu" and float(sums.max()) < LARGEST_SUM:
+                self.total[block] += sums
+                return exponentials, slopes
+        z, slopes = logits(shard, self._plan, tile, block, None, out)
+        z.clamp_max_(FURTHEST)
+        z[z.isnan()] = 0.0
+        self._settled[number] = self._refer(block, z.amax(dim=0))
+        reference = self.reference[block]
+        z.sub_(torch.where(reference.isfinite(), reference, 0.0))
+        exponentials = z.exp_()
+        self.total[block] += exponentials.sum(dim=0)
+        return exponentials, slopes
+
+    def weigh(self, block: slice, factors: Tensor, centres: Tensor) -> None:
+        """weighted += factorsᵀ centres; factors: [R, images], centres: [R, dim]."""
+        assert self.weighted is not None
+        part = self.weighted[block]
+        if centres.dtype == torch.float32:
+            part.addmm_(factors.T, centres)
+        else:
+            part.add_(factors.T @ centres)
+
+    def _refer(self, block: slice, largest: Tensor) -> bool:
+        """Let no logit lie above the reference. Returns whether every image has one now."""
+        before = self.reference[block]
+        after = torch.maximum(before, largest)
+        decay = torch.where(before.isfinite(), torch.exp(before - after), 0.0)
+        self.total[block] *= decay
+        if self.weighted is not None:
+            self.weighted[block] *= decay[:, None]
+        self.reference = self.reference.clone()  # what was kept before refers to the one before
+        self.reference[block] = after
+        return bool(after.isfinite().all())
 
 
-def _tiles(
-    shard: Shard, batch: Batch, margin: Margin, dtype: torch.dtype, selected: Tensor | None
-) -> Iterator[_Tile]:
-    """selected: [S] int64 ascending, the rows that take part and all targets among them; None for all."""
-    inputs = batch.inputs.to(dtype)
-    places = batch.rows if selected is None else torch.searchsorted(selected, batch.rows)
-    count = shard.weight.shape[0] if selected is None else selected.shape[0]
-    for start in range(0, count, TILE_CLASSES):
-        rows = slice(start, start + TILE_CLASSES) if selected is None else selected[start:][:TILE_CLASSES]
-        centres, inverse = centres_of(shard.weight[rows], margin, dtype)
-        logits = (inputs @ centres.T).float().mul_(margin.scale)
+class _Pass:
+    """A backpropagated batch as the update's tiles want it."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        passed: Backpropagated,
+        drawn: Tensor | None,
+        tile: int,
+        multiply: torch.dtype,
+        same_tiles: bool,
+    ) -> None:
+        self.plan = Plan(shard, passed.batch, drawn, tile, multiply)
+        self._passed = passed
+        self._multiply = multiply
+        self._kept: Kept | None = passed.kept if same_tiles else None
+        # −inf: no class but the target. Nothing is there whose exponential could be taken.
+        self._log_sum = torch.where(passed.log_sum.isfinite(), passed.log_sum, 0.0)
+        self._per_class = shard.centres_per_class
+        self._images: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._lock = threading.Lock()
+
+    def factors(
+        self, shard: Shard, tile: Tile, block: slice, scratch: Tensor, bias_gradient: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """P [R, images] and X [images, dim], whose product is the block's part of the gradient."""
+        reference = self._kept.references[tile.number] if self._kept else None
+        images, pulls = self._pulled(reference)
+        if self._kept:
+            rows = self.plan.count * self._per_class
+            part = self._kept.part(tile, block, rows, self._per_class)
+            if shard.bias is not None:  # only where nothing is normalised: these are the bare exponentials
+                bias_gradient.add_(part.float() @ pulls[block])
+            return part, images[block]
+        size = tile.weight.shape[0] * (block.stop - block.start)
+        out = scratch[:size].view(tile.weight.shape[0], -1)
+        z, slopes = logits(shard, self.plan, tile, block, self._log_sum[block], out)
+        exponentials = z.exp_()
         if shard.bias is not None:
-            logits += shard.bias[rows]
-        targets = torch.nonzero((places >= start) & (places < start + TILE_CLASSES)).view(-1)
-        target_rows = places[targets] - start
-        logits[batch.owned[targets], target_rows] = -torch.inf
-        yield _Tile(rows, centres, inverse, logits, targets, target_rows)
+            bias_gradient.add_(exponentials @ pulls[block])
+        return as_factors(exponentials, slopes, tile, self._per_class), images[block]
+
+    def push_targets(self, tile: Tile, per_class: int, gradient: Tensor, bias_gradient: Tensor) -> None:
+        """Add the targets' part."""
+        targets, classes = self.plan.targets(tile.number)
+        if not targets.numel():
+            return
+        passed = self._passed
+        rows = classes * per_class + passed.rows[targets] % per_class
+        push = passed.push[targets]
+        gradient.index_add_(0, rows, push if tile.inverse is None else push * tile.inverse[rows][:, None])
+        if passed.bias_push is not None:
+            bias_gradient.index_add_(0, classes, passed.bias_push[targets])
+
+    def _pulled(self, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+        """X for exponentials that refer to `reference`, None: to the log-sum; and a exp(r − N)."""
+        with self._lock:
+            found = self._images.get(id(reference))
+            if found is None:
+                pull = self._passed.pull
+                if reference is not None:
+                    gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
+                    pull = pull * torch.exp(gap)
+                inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
+                # The reference is held as well: an id is one's own only as long as one lives.
+                found = self._images[id(reference)] = (inputs, pull, reference)
+        return found[0], found[1]
 
 
-def _leave_out_unselected(tile: _Tile, own: Tensor | None) -> None:
-    """Where passes drew different classes, a pass has no gradient on those of the others."""
-    if own is None or isinstance(tile.rows, slice):
-        return
-    places = torch.searchsorted(own, tile.rows).clamp_max(own.shape[0] - 1)
-    tile.logits[:, own[places] != tile.rows] = -torch.inf
-
-
-def negative_sums(
-    shard: Shard,
-    batch: Batch,
-    margin: Margin,
-    dtype: torch.dtype,
-    selected: Tensor | None,
-    want_weighted: bool,
-) -> NegativeSums:
-    """One pass with a running maximum: exact however large the scale and however small the cosines."""
-    images = batch.inputs.shape[0]
-    maximum = batch.inputs.new_full((images,), -torch.inf)
-    total = torch.zeros_like(maximum)
-    weighted = torch.zeros_like(batch.inputs) if want_weighted else None
-    for tile in _tiles(shard, batch, margin, dtype, selected):
-        larger = torch.maximum(maximum, tile.logits.amax(dim=1))
-        reference = torch.where(larger.isfinite(), larger, 0.0)  # −inf − (−inf) would be NaN
-        decay = torch.exp(maximum - reference)
-        exponentials = tile.logits.sub_(reference[:, None]).exp_()
-        total.mul_(decay).add_(exponentials.sum(dim=1))
-        if weighted is not None:
-            weighted.mul_(decay[:, None]).add_((exponentials.to(dtype) @ tile.centres).float())
-        maximum = larger
-    return NegativeSums(maximum, total, weighted)
-
-
-def update(
-    shard: Shard, margin: Margin, dtype: torch.dtype, passes: list[Backpropagated], lr: float, sgd: SGD
-) -> None:
-    """Add up each tile's gradient over the batches backpropagated and let SGD move its centres at once."""
-    selected = _union([one.selected for one in passes])
-    streams = [_tiles(shard, one.batch, margin, dtype, selected) for one in passes]
-    for tiles in zip(*streams, strict=True):
-        rows = tiles[0].rows
-        weight, momentum = shard.weight[rows], shard.momentum[rows]  # views, copies where rows are drawn
-        gradient = torch.zeros_like(weight)
-        bias_gradient = gradient.new_zeros(gradient.shape[0])
-        for tile, one in zip(tiles, passes, strict=True):
-            _leave_out_unselected(tile, one.selected)
-            _add_gradient(tile, one, margin, dtype, gradient, bias_gradient)
-        if tiles[0].inverse is not None:
-            gradient = project(gradient, tiles[0].centres.float(), tiles[0].inverse)
-        sgd_update(weight, momentum, gradient, lr, sgd)
-        moved = [(shard.weight, weight), (shard.momentum, momentum)]
-        if shard.bias is not None and shard.bias_momentum is not None:
-            bias, bias_momentum = shard.bias[rows], shard.bias_momentum[rows]
-            sgd_update(bias, bias_momentum, bias_gradient, lr, sgd)
-            moved += [(shard.bias, bias), (shard.bias_momentum, bias_momentum)]
-        if not isinstance(rows, slice):
-            for whole, part in moved:
-                whole[rows] = part
+def _merged(parts: list[_Sums], kept: Kept | None) -> NegativeSums:
+    """Workers' sums in one, in their order."""
+    first = parts[0]
+    if len(parts) == 1:
+        return NegativeSums(first.reference, first.total.float(), first.weighted, kept)
+    reference = torch.stack([part.reference for part in parts]).amax(dim=0)
+    total = torch.zeros_like(first.total)
+    for part in parts:
+        decay = torch.where(part.reference.isfinite(), torch.exp(part.reference - reference), 0.0)
+        total += part.total * decay
+        if part.weighted is not None:
+            part.weighted *= decay[:, None]
+            if part is not first and first.weighted is not None:
+                first.weighted += part.weighted
+    return NegativeSums(reference, total.float(), first.weighted, kept)
 
 
 def _union(selections: list[Tensor | None]) -> Tensor | None:
     chosen = [one for one in selections if one is not None]
-    return torch.unique(torch.cat(chosen)) if len(chosen) == len(selections) else None
+    if len(chosen) < len(selections):
+        return None
+    return chosen[0] if len(chosen) == 1 else torch.unique(torch.cat(chosen))
 
 
-def _add_gradient(
-    tile: _Tile,
-    one: Backpropagated,
-    margin: Margin,
-    dtype: torch.dtype,
-    gradient: Tensor,
-    bias_gradient: Tensor,
-) -> None:
-    # d loss / d logit, [G, tile]; exp(−inf) leaves 0 at the targets, which are added on their own.
-    negatives = torch.where(one.negatives.isfinite(), one.negatives, 0.0)  # −inf: no class but the target
-    pulls = tile.logits.sub_(negatives[:, None]).exp_().mul_(one.pull[:, None])
-    gradient.add_((pulls.to(dtype).T @ one.batch.inputs.to(dtype)).float(), alpha=margin.scale)
-    bias_gradient.add_(pulls.sum(dim=0))
-    images = one.batch.owned[tile.targets]
-    pull = one.pull[images]
-    push = (pull * one.slope[tile.targets])[:, None] * one.batch.inputs[images]
-    gradient.index_add_(0, tile.target_rows, push, alpha=-1)
-    bias_gradient.index_add_(0, tile.target_rows, pull, alpha=-1)
+def _move_bias(shard: Shard, bias: Tensor, tile: Tile, gradient: Tensor, move: Move) -> None:
+    """A bias is a row of one number, not normalised."""
+    values = bias[tile.classes]
+    moments = {name: moment[tile.classes] for name, moment in shard.bias_moments.items()}
+    columns = {name: moment[:, None] for name, moment in moments.items()}
+    move(rows_for(bias), values[:, None], columns, gradient[:, None], None)
+    if not isinstance(tile.classes, slice):
+        bias[tile.classes] = values
+        for name, moment in moments.items():
+            shard.bias_moments[name][tile.classes] = moment

@@ -1,0 +1,166 @@
+"""One batch through the head: from everybody's embeddings to the loss and everybody's gradient.
+
+    loss_i = log(1 + exp(N_i − t_i)) + penalty_i,   N_i = log Σ_{j≠y_i} exp z_ij,   t_i the target's logit
+
+The margin is in t_i alone, and t_i never in a sum: no digit is lost however small a loss is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard, owned_images
+from partial_fc.communicator import Communicator
+from partial_fc.exchange import add_up, merge_softmax
+from partial_fc.hashing import hash_pair, normal_pair
+from partial_fc.kernels import Kernels
+from partial_fc.margins import Facts, Margin
+from partial_fc.numerics import inverse_norms, project, row_norms
+from partial_fc.targets import Owned, TargetLogits, owned_targets, target_logits
+
+_NOISE = 0x6E6F697365  # sets these draws apart from those of the classes
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance in a step depends on."""
+
+    seed: int
+    step: int
+
+
+@dataclass
+class Outcome:
+    """What came of a batch."""
+
+    loss: Tensor
+    """Scalar float32, the same bits on every rank."""
+    state: dict[str, float]
+    """What the margin remembers now."""
+    gradient: Tensor
+    """[G, dim] float32: this rank's part of d loss / d embeddings."""
+    own_gradient: Tensor | None
+    """[batch, dim]: what this rank adds for its own images alone (the penalty's)."""
+    passed: Backpropagated
+
+
+def run_batch(
+    shard: Shard,
+    margin: Margin,
+    kernels: Kernels,
+    communicator: Communicator,
+    embeddings: Tensor,
+    labels: Tensor,
+    own: slice,
+    selected: Tensor | None,
+    state: dict[str, float],
+    draw: Draw,
+    for_gradient: bool,
+) -> Outcome:
+    """embeddings: [G, dim] float32, labels: [G] int64, of all ranks; own: this rank's images among them."""
+    norms = row_norms(embeddings.double())
+    images, classes = owned_images(labels, shard)
+    owned = owned_targets(shard, margin, embeddings, norms, images, classes)
+    facts = _facts(margin, communicator, owned, norms, labels, state, draw, for_gradient)
+    targets = target_logits(owned, shard, margin, facts)
+
+    inverse = inverse_norms(norms).float()
+    inputs = embeddings * margin.scale
+    if margin.normalises_embeddings:
+        inputs *= inverse[:, None]
+    batch = Batch(inputs, margin.normalises_centres, images, classes, selected, margin.scale)
+    if margin.changes_negatives:
+        cosines = facts.target_cosines.float()
+        batch.negatives = lambda dots, block: margin.negatives(dots, cosines[block], facts.state)
+    sums = kernels.forward(shard, batch, for_gradient)
+
+    target = torch.full_like(norms, -torch.inf)
+    target[images] = targets.logits
+    log_sum, target = merge_softmax(
+        communicator, sums.reference.double(), sums.total.double(), target
+    )
+    count = facts.labelled.sum().clamp_min(1)
+    surplus = torch.where(facts.labelled, log_sum - target, -torch.inf)
+    loss = torch.nn.functional.softplus(surplus).sum() / count
+    pull = torch.sigmoid(surplus) / count
+
+    own_gradient = None
+    directions = embeddings * inverse[:, None]
+    penalty, penalty_slope = _penalty(margin, norms)
+    if penalty is not None and penalty_slope is not None:
+        weights = facts.labelled / count
+        loss = loss + (penalty * weights).sum()
+        own_gradient = directions[own] * (penalty_slope * weights)[own, None].float()
+
+    gradient = torch.zeros_like(inputs)
+    if sums.weighted is not None:
+        gradient = _input_gradient(margin, sums, log_sum, pull, owned, targets, directions, inverse)
+    owned_pull = pull[images]
+    passed = Backpropagated(
+        batch,
+        log_sum.float(),
+        pull.float(),
+        owned.rows,
+        (targets.centre_slopes * -owned_pull[:, None]).float(),
+        None if shard.bias is None else -owned_pull.float(),
+        sums.kept,
+    )
+    return Outcome(loss.float(), facts.state, gradient, own_gradient, passed)
+
+
+def _facts(
+    margin: Margin,
+    communicator: Communicator,
+    owned: Owned,
+    norms: Tensor,
+    labels: Tensor,
+    state: dict[str, float],
+    draw: Draw,
+    training: bool,
+) -> Facts:
+    cosines = torch.zeros_like(norms)
+    if margin.sees_targets:
+        cosines[owned.images] = owned.dots
+        cosines = add_up(communicator, cosines)
+    places = torch.arange(norms.shape[0], device=norms.device)
+    noise = normal_pair(hash_pair(draw.seed ^ _NOISE, draw.step, places))[0]
+    facts = Facts(norms, labels >= 0, cosines, noise, draw.step, state)
+    moved = margin.next_state(facts) if training else state
+    return Facts(norms, facts.labelled, cosines, noise, draw.step, moved)
+
+
+def _penalty(margin: Margin, norms: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """[G] and its slope in the norms [G]."""
+    with torch.enable_grad():
+        variable = norms.detach().requires_grad_()
+        penalty = margin.penalty(variable)
+        if penalty is None:
+            return None, None
+        (slope,) = torch.autograd.grad(penalty.sum(), variable)
+    return penalty.detach(), slope
+
+
+def _input_gradient(
+    margin: Margin,
+    sums: NegativeSums,
+    log_sum: Tensor,
+    pull: Tensor,
+    owned: Owned,
+    targets: TargetLogits,
+    directions: Tensor,
+    inverse: Tensor,
+) -> Tensor:
+    """[G, dim]: this rank's part of d loss / d embeddings."""
+    gap = torch.where(pull > 0, sums.reference.double() - log_sum, -torch.inf)
+    gap = torch.where(gap.isnan(), -torch.inf, gap)  # no negative anywhere: both are −inf
+    assert sums.weighted is not None
+    gradient = sums.weighted.mul_((pull * torch.exp(gap) * margin.scale).float()[:, None])
+    owned_pull = pull[owned.images]
+    gradient.index_add_(0, owned.images, (targets.input_slopes * -owned_pull[:, None]).float())
+    if margin.normalises_embeddings:
+        gradient = project(gradient, directions, inverse)
+    along = (targets.norm_slopes * -owned_pull).float()[:, None] * directions[owned.images]
+    return gradient.index_add_(0, owned.images, along)
