@@ -40,6 +40,7 @@ COMMANDS = {
     "pack": Command("data_pipeline.commands", "pack", "image folders (one per identity) → record folder"),
     "pairs": Command("data_pipeline.commands", "pairs", "LFW's pair list and images → a .bin set of pairs"),
     "inspect": Command("data_pipeline.commands", "inspect", "counts, sizes, damaged records"),
+    "advise": Command("partial_fc.commands", "advise", "what theory says of margin and scale"),
 }
 
 # The packages' own kinds of user error and of failed work, by module. They are looked up among what a command

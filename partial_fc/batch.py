@@ -47,15 +47,16 @@ class Shard:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its name, as views whose row j belongs to class `first + j`."""
-        named = {"weight": self.weight, **self.moments}
-        named = {name: rows.view(self.num_classes, -1) for name, rows in named.items()}
+        width = self.centres_per_class * self.weight.shape[1]
+        rows = {"weight": self.weight, **self.moments}
+        named = {name: tensor.view(self.num_classes, width) for name, tensor in rows.items()}
         if self.bias is not None:
             named["bias"] = self.bias
             named |= {f"bias_{name}": values for name, values in self.bias_moments.items()}
         return named
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Copy tensors of `tensors`' names and shapes into this shard's. HeadInputError if they do not fit."""
+        """Copy tensors of `tensors`' form into this shard's. Raises HeadInputError if they do not fit."""
         own = self.tensors()
         if own.keys() != state.keys():
             raise HeadInputError(f"the head's state has {sorted(own)}, the one given has {sorted(state)}")
@@ -83,7 +84,7 @@ class Batch:
     classes: Tensor
     """[T] int64: those classes, counted from the shard's first."""
     selected: Tensor | None = None
-    """[S] int64, ascending: the classes of the shard that take part, the images' own among them; None: all."""
+    """[S] int64, ascending: the classes that take part, the images' own among them; None for all."""
     scale: float = 1.0
     """s, which `negatives` wants out of the dot products."""
     negatives: Negatives | None = None

@@ -78,6 +78,46 @@ class TorchDistributed:
         )
 
 
+class Counting:
+    """Another communicator, with the bytes counted that this rank sends to others."""
+
+    def __init__(self, inner: Communicator) -> None:
+        self._inner = inner
+        self.rank, self.world_size = inner.rank, inner.world_size
+        self.sent_bytes = 0
+        """So far; set it back at will."""
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """See Communicator. Every other rank gets the tensor."""
+        self.sent_bytes += tensor.numel() * tensor.element_size() * (self.world_size - 1)
+        return self._inner.all_gather(tensor)
+
+    def all_to_all(self, tensor: Tensor) -> Tensor:
+        """See Communicator. Every other rank gets its row."""
+        self.sent_bytes += tensor.numel() * tensor.element_size() // self.world_size * (self.world_size - 1)
+        return self._inner.all_to_all(tensor)
+
+
+class StandIn:
+    """The first of `world_size` ranks where there is but one: what it sends comes back as if from the others.
+
+    For measuring one rank's work in a job of any size; what is learnt means nothing.
+    """
+
+    rank = 0
+
+    def __init__(self, world_size: int) -> None:
+        self.world_size = world_size
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """As if every rank had passed in the same."""
+        return tensor.unsqueeze(0).expand(self.world_size, *tensor.shape).clone()
+
+    def all_to_all(self, tensor: Tensor) -> Tensor:
+        """As if every rank had sent what this one sends it."""
+        return tensor
+
+
 def default_communicator() -> Communicator:
     """torch.distributed's default group if it is initialised, else one rank alone."""
     if dist.is_available() and dist.is_initialized():

@@ -76,9 +76,7 @@ def scatter_gradient(
     """gradient: [G, dim], this rank's part for everybody's images. Returns its own [batch, dim], summed."""
     if communicator.world_size == 1:
         return gradient
-    places = gradient.new_zeros(
-        communicator.world_size, layout.capacity, gradient.shape[1], dtype=wire
-    )
+    places = gradient.new_zeros(communicator.world_size, layout.capacity, gradient.shape[1], dtype=wire)
     for place, part in zip(places, torch.split(gradient, layout.sizes), strict=True):
         place[: part.shape[0]] = part
     parts = communicator.all_to_all(places)

@@ -1,9 +1,9 @@
 """PartialFC: the margin softmax over class centres that are sharded between ranks.
 
-A step: gather everybody's embeddings and labels (exchange.py); this rank's sums over its centres (kernels) and
-its targets' logits with the margin inside (targets.py), merged into the loss (loss.py); backward: the gradient of
-the embeddings goes back to the ranks that own the images; step: the gradient of the centres goes tile by tile
-into the optimiser (Wang et al., CVPR 2018, for the losses; An et al., CVPR 2022, for the sharding).
+A step: gather everybody's embeddings and labels (exchange.py); this rank's sums over its centres (kernels)
+and its targets' logits with the margin inside (targets.py), merged into the loss (loss.py); backward: the
+gradient of the embeddings goes back to the ranks that own the images; step: the gradient of the centres goes
+tile by tile into the optimiser (Wang et al., CVPR 2018, for the loss; An et al., CVPR 2022, for shards).
 """
 
 from __future__ import annotations
@@ -161,7 +161,9 @@ class PartialFC:
         if not self.margin.has_bias:
             return Shard(first, weight, moments, per_class)
         bias = torch.zeros(last - first, device=device)
-        return Shard(first, weight, moments, per_class, bias, {name: torch.zeros_like(bias) for name in names})
+        return Shard(
+            first, weight, moments, per_class, bias, {name: torch.zeros_like(bias) for name in names}
+        )
 
     def _rate(self) -> float:
         rate = self.sample_rate(self.steps_taken) if callable(self.sample_rate) else self.sample_rate

@@ -61,7 +61,7 @@ def run_batch(
     for_gradient: bool,
 ) -> Outcome:
     """embeddings: [G, dim] float32, labels: [G] int64, of all ranks; own: this rank's images among them."""
-    norms = row_norms(embeddings.double())
+    norms = row_norms(embeddings)
     images, classes = owned_images(labels, shard)
     owned = owned_targets(shard, margin, embeddings, norms, images, classes)
     facts = _facts(margin, communicator, owned, norms, labels, state, draw, for_gradient)
@@ -79,9 +79,7 @@ def run_batch(
 
     target = torch.full_like(norms, -torch.inf)
     target[images] = targets.logits
-    log_sum, target = merge_softmax(
-        communicator, sums.reference.double(), sums.total.double(), target
-    )
+    log_sum, target = merge_softmax(communicator, sums.reference.double(), sums.total.double(), target)
     count = facts.labelled.sum().clamp_min(1)
     surplus = torch.where(facts.labelled, log_sum - target, -torch.inf)
     loss = torch.nn.functional.softplus(surplus).sum() / count

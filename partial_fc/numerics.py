@@ -9,9 +9,15 @@ SMALLEST_NORM = 1e-30
 """A shorter row has no direction: its cosines are 0 and so is its gradient."""
 
 
+_BLOCK = 4096
+
+
 def row_norms(rows: Tensor) -> Tensor:
-    """L2 norms of `rows` [n, dim]: [n] of their type. No square leaves its range: they are float64's."""
-    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).to(rows.dtype)
+    """L2 norms of `rows` [n, dim]: [n] float64, in which no square of a float32 overflows or vanishes."""
+    blocks = [
+        torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in torch.split(rows, _BLOCK)
+    ]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 
 def inverse_norms(norms: Tensor) -> Tensor:

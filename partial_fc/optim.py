@@ -12,7 +12,8 @@ from torch import Tensor
 
 from partial_fc.errors import HeadInputError
 
-Move = Callable[[ModuleType, Tensor, dict[str, Tensor], Tensor, Tensor | None], None]
+Moments = dict[str, Tensor]
+Move = Callable[[ModuleType, Tensor, Moments, Tensor, Tensor | None], None]
 """Moves rows: (row functions, weight, moments, gradient, inverse norms if normalised), see kernels/rows."""
 
 
@@ -51,7 +52,11 @@ class SGD(Optimiser):
         """See Optimiser."""
 
         def move(
-            rows: ModuleType, weight: Tensor, moments: dict[str, Tensor], gradient: Tensor, inverse: Tensor | None
+            rows: ModuleType,
+            weight: Tensor,
+            moments: dict[str, Tensor],
+            gradient: Tensor,
+            inverse: Tensor | None,
         ) -> None:
             velocity = moments["momentum"]
             rows.sgd(
@@ -79,7 +84,11 @@ class AdamW(Optimiser):
         """See Optimiser."""
 
         def move(
-            rows: ModuleType, weight: Tensor, moments: dict[str, Tensor], gradient: Tensor, inverse: Tensor | None
+            rows: ModuleType,
+            weight: Tensor,
+            moments: dict[str, Tensor],
+            gradient: Tensor,
+            inverse: Tensor | None,
         ) -> None:
             rows.adamw(
                 weight,

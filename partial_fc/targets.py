@@ -83,11 +83,12 @@ def owned_targets(
 def target_logits(owned: Owned, shard: Shard, margin: Margin, facts: Facts) -> TargetLogits:
     """Ask the margin for the logits and torch for their slopes."""
     variables = [
-        tensor.detach().requires_grad_()
-        for tensor in (owned.dots, owned.embedding_norms, owned.centre_norms)
+        tensor.detach().requires_grad_() for tensor in (owned.dots, owned.embedding_norms, owned.centre_norms)
     ]
     with torch.enable_grad():
-        logits = margin.target_logit(Targets(*variables, images=owned.images), facts)
+        dots, embedding_norms, centre_norms = variables
+        targets = Targets(dots, embedding_norms, centre_norms, owned.images)
+        logits = margin.target_logit(targets, facts)
         slopes = torch.autograd.grad(logits.sum(), variables, allow_unused=True)
     by_dot, by_norm, by_centre = (
         torch.zeros_like(variable) if slope is None else slope

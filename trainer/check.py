@@ -9,6 +9,7 @@ import torch
 from data_pipeline.dali_pipeline import require_dali
 from data_pipeline.dataset import FaceDataset
 from trainer.checkpoint import latest_checkpoint, read_state
+from trainer.classifier import make_loss
 from trainer.errors import TrainerInputError
 from trainer.run_directory import is_used
 from trainer.settings import Config
@@ -23,6 +24,7 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
     """
     _check_run_folder(config)
     check_device(config, world_size if local_ranks is None else local_ranks)
+    make_loss(config.head)
     require_dali()
     with FaceDataset.open(config.data.train) as dataset:
         _check_set(config, dataset, world_size)
@@ -42,6 +44,7 @@ def describe_model(config: Config, dataset: FaceDataset) -> ModelDescription:
         image_size=config.data.image_size or dataset.image_size,
         num_classes=dataset.num_classes,
         loss=config.head.loss,
+        sub_centers=config.head.sub_centers,
         seed=config.training.seed,
         num_images=dataset.num_images,
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from data_pipeline.dataset import FaceDataset
 from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import GlobalOrder
-from partial_fc import PartialFC, make_margin
+from partial_fc import PartialFC
 from trainer.backbones import make_backbone
 from trainer.check import check_device, check_same_model, describe_model
 from trainer.checkpoint import (
@@ -30,6 +30,7 @@ from trainer.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from trainer.classifier import make_head
 from trainer.engines import Engine, make_engine
 from trainer.errors import TrainingFailed
 from trainer.metrics import Stopwatch
@@ -82,6 +83,7 @@ class Job:
                 self.engine.load(load_tensors(checkpoint / BACKBONE), load_tensors(checkpoint / OPTIMIZER))
                 load_head(checkpoint, state, self.head.class_range, self.head.sharded_state())
             self.head.steps_taken = state.step
+            self.head.margin_state |= state.margin_state
             self.step, self.position, self.saved_step = state.step, state.position, state.step
         self.total_steps = self._count_steps()
 
@@ -131,7 +133,14 @@ class Job:
         """Write a checkpoint of this step, unless there is one. Raises TrainingFailed."""
         if self.saved_step == self.step:
             return
-        state = SavedState(self.step, self.position, self.ranks.world_size, self.model, versions=_versions())
+        state = SavedState(
+            self.step,
+            self.position,
+            self.ranks.world_size,
+            self.model,
+            margin_state=self.head.margin_state,
+            versions=_versions(),
+        )
         tensors = Tensors(
             self.engine.backbone_tensors(),
             self.engine.optimizer_tensors(),
@@ -194,16 +203,7 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
         engine = make_engine(
             config.engine, backbone, config.optim, config.training, model.image_size, device, ranks
         )
-        head = PartialFC(
-            num_classes=model.num_classes,
-            embedding_dim=model.embedding_dim,
-            margin=make_margin(config.head.loss, scale=config.head.scale, margin=config.head.margin),
-            sample_rate=config.head.sample_rate,
-            momentum=config.optim.momentum,
-            weight_decay=config.optim.weight_decay,
-            seed=config.training.seed,
-            device=device,
-        )
+        head = make_head(config, model.num_classes, device)
         yield Job(config, ranks, device, dataset, model, engine, head, Stopwatch())
 
 

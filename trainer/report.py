@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from trainer.classifier import theory_warnings
 from trainer.config import to_toml
 from trainer.job import Job, StepResult
 from trainer.metrics import EventLog
@@ -124,5 +125,7 @@ class Report:
         for rank, (first, last) in enumerate(ranges):
             owned = f"classes {first}–{last - 1}" if last > first else "no class"
             say(f"rank {rank}: {owned} of {job.model.num_classes}")
+        for warning in theory_warnings(job.config, job.model.num_classes):
+            say(f"note: {warning}")
         if job.step and not job.is_done:
             say(f"goes on from step {job.step} of {job.total_steps}")

@@ -66,22 +66,53 @@ class ModelConfig:
 class HeadConfig:
     """The classifier over all identities, its class centres split between the ranks."""
 
-    loss: Literal["cosface", "normalizedsoftmax", "softmax"] = "cosface"
-    """cosface: s·(cos θ − m) for the own class; normalizedsoftmax: without the margin; softmax: plain."""
-    margin: float = 0.35
-    """CosFace's m; the other losses have none."""
-    scale: float = 64.0
-    """s, by which cosines are multiplied; softmax has none."""
+    loss: Literal[
+        "cosface",
+        "arcface",
+        "combinedmargin",
+        "curricularface",
+        "adaface",
+        "magface",
+        "elasticface",
+        "sphereface",
+        "spherefacenormfea",
+        "lsoftmax",
+        "normalizedsoftmax",
+        "softmax",
+    ] = "cosface"
+    """The loss, by the name of its class in partial_fc; docs/losses.md has their formulas."""
+    margin: float | None = None
+    """m, in the loss's own unit; by default the loss's own (cosface 0.35, arcface 0.5), some have none."""
+    scale: float | None = None
+    """s, by which cosines are multiplied, 64 by default; softmax, lsoftmax and sphereface have none."""
     sample_rate: float = 1.0
     """Part of the classes that a step computes with (Partial FC); the batch's own are always among them."""
+    sub_centers: int = 1
+    """Centres a class, of which the nearest to an image counts; for the losses on normalised cosines."""
+    filter_above: float | None = None
+    """Other classes with a larger cosine are taken for wrong labels and left alone; for the same losses."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the products with the centres are made in; centres, norms and sums are float32 either way."""
+    momentum_precision: Literal["float32", "bfloat16"] = "float32"
+    """What the centres' momentum is kept in: bfloat16 takes half of its memory."""
+    wire_precision: Literal["float32", "bfloat16"] = "float32"
+    """What embeddings and their gradients travel between ranks as."""
+    workspace_mib: float = 512.0
+    """MiB a rank beyond centres and momentum; where the exponentials do not fit they are made twice."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.margin < 2:
-            raise ValueError(f"margin must be at least 0 and below 2, got {self.margin:g}")
-        if not 0 < self.scale < math.inf:
+        if self.margin is not None and not 0 <= self.margin <= 4:
+            raise ValueError(f"margin must be from 0 to 4, got {self.margin:g}")
+        if self.scale is not None and not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be above 0, got {self.scale:g}")
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate must be above 0 and at most 1, got {self.sample_rate:g}")
+        if self.sub_centers < 1:
+            raise ValueError(f"sub_centers must be 1 or more, got {self.sub_centers}")
+        if self.filter_above is not None and not 0 < self.filter_above <= 1:
+            raise ValueError(f"filter_above must be above 0 and at most 1, got {self.filter_above:g}")
+        if not 0 <= self.workspace_mib < math.inf:
+            raise ValueError(f"workspace_mib must be at least 0, got {self.workspace_mib:g}")
 
 
 @dataclass(frozen=True)

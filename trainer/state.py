@@ -19,6 +19,7 @@ class ModelDescription:
     num_classes: int
     loss: str
     seed: int
+    sub_centers: int = 1
     num_images: int | None = None
     """Of the training set: the position counts them. None in checkpoints that did not say."""
 
@@ -31,6 +32,7 @@ class ModelDescription:
             "num_classes": "number of identities",
             "num_images": "number of images",
             "loss": "head.loss",
+            "sub_centers": "head.sub-centers",
             "seed": "training.seed",
         }
         before, after = asdict(self), asdict(now)
@@ -61,6 +63,8 @@ class SavedState:
     position: int
     world_size: int
     model: ModelDescription
+    margin_state: dict[str, float] = field(default_factory=dict)
+    """What the loss remembers of the batches so far (AdaFace, CurricularFace)."""
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, FileEntry] = field(default_factory=dict)
 

@@ -65,11 +65,11 @@ class ReferenceKernels:
 
 
 def _negatives(shard: Shard, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits [G, C], −inf at targets and undrawn classes; their slopes in inputs·w̃ [G, C, K]; w̃ [C·K, dim]."""
+    """Logits [G, C], −inf at targets and undrawn classes; slopes in inputs·w̃ [G, C, K]; w̃ [C·K, dim]."""
     centres = shard.weight.double()
     if batch.normalises_centres:
         centres = centres * inverse_norms(row_norms(centres))[:, None]
-    dots = (batch.inputs.double() @ centres.T).unflatten(1, (shard.num_classes, shard.centres_per_class))
+    dots = (batch.inputs.double() @ centres.T).view(-1, shard.num_classes, shard.centres_per_class)
     logits, nearest = dots.max(dim=2)
     slopes = torch.nn.functional.one_hot(nearest, shard.centres_per_class).double()
     if batch.negatives is not None:

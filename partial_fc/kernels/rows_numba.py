@@ -1,13 +1,13 @@
 """The row functions compiled by numba: one loop over each row while it lies in the first cache.
 
 bfloat16 has no type in numpy: such tensors come as their 16 bits, and 16 zeros more make a float32 of them.
-Sums may be reordered (fastmath's `reassoc`), which the compiler needs in order to use vectors; nothing else of
-fastmath is on, so that an Inf or NaN is never assumed away. The results are the same bits at every run.
+Sums may be reordered (fastmath's `reassoc`), which the compiler needs in order to use vectors; nothing else
+of fastmath is on that would assume an Inf or NaN away. The results are the same bits at every run.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -17,10 +17,17 @@ from numba.extending import overload
 from torch import Tensor
 
 Array = npt.NDArray[Any]
+Function = TypeVar("Function")
 _NO_INVERSE = np.zeros(0, np.float32)
-_options = {"nogil": True, "cache": True, "fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
-_jit: Any = numba.njit(**_options)
+
 SMALLEST_NORM = np.float32(1e-30)
+
+
+def _jit(function: Function) -> Function:
+    """The function compiled at its first call, for this machine; later processes find it compiled."""
+    fastmath = {"reassoc", "contract", "nsz"}
+    compiled = numba.njit(nogil=True, cache=True, fastmath=fastmath, error_model="numpy")(function)  # type: ignore[type-var]
+    return cast(Function, compiled)
 
 
 def inverse_norms(weight: Tensor, out: Tensor) -> None:
@@ -123,7 +130,6 @@ def _write(row: Array, values: Array) -> None:
 def _read_by_type(row: Any, buffer: Any) -> Any:
     if row.dtype != numba.uint16:
 
-
         def as_it_is(row: Any, buffer: Any) -> Any:
             return row
 
@@ -141,7 +147,6 @@ def _read_by_type(row: Any, buffer: Any) -> Any:
 @overload(_write)
 def _write_by_type(row: Any, values: Any) -> Any:
     if row.dtype != numba.uint16:
-
 
         def written_already(row: Any, values: Any) -> Any:
             return None
@@ -203,9 +208,7 @@ def _sgd(
     g, kept, wide = np.empty(dim, np.float32), np.empty(dim, np.float32), np.empty(dim, np.float32)
     for row in range(weight.shape[0]):
         w = weight[row]
-        _finish(
-            _read(gradient[row], wide), w, inverse[row] if inverse.size else np.float32(0), limit, g
-        )
+        _finish(_read(gradient[row], wide), w, inverse[row] if inverse.size else np.float32(0), limit, g)
         v = _read(momentum[row], kept)
         for d in range(dim):
             v[d] = keeps * v[d] + (g[d] + weight_decay * w[d])
@@ -233,9 +236,7 @@ def _adamw(
     kept_m, kept_v = np.empty(dim, np.float32), np.empty(dim, np.float32)
     for row in range(weight.shape[0]):
         w = weight[row]
-        _finish(
-            _read(gradient[row], wide), w, inverse[row] if inverse.size else np.float32(0), limit, g
-        )
+        _finish(_read(gradient[row], wide), w, inverse[row] if inverse.size else np.float32(0), limit, g)
         m, v = _read(first[row], kept_m), _read(second[row], kept_v)
         for d in range(dim):
             m[d] = beta_1 * m[d] + (np.float32(1) - beta_1) * g[d]

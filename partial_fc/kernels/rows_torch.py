@@ -73,5 +73,5 @@ def finished_gradient(weight: Tensor, gradient: Tensor, inverse: Tensor | None, 
         g = g - (g * unit).sum(dim=1, keepdim=True) * unit
     if limit < float("inf"):
         norms = row_norms(g)
-        g = g * torch.where(norms > limit, limit / norms, 1.0)[:, None]
+        g = g * torch.where(norms > limit, limit / norms, 1.0).float()[:, None]
     return g

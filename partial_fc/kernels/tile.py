@@ -31,7 +31,9 @@ class Precision:
 class Plan:
     """A batch as the tiles want it: rounded, in blocks of images, its targets sorted by class."""
 
-    def __init__(self, shard: Shard, batch: Batch, drawn: Tensor | None, tile: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shard: Shard, batch: Batch, drawn: Tensor | None, tile: int, dtype: torch.dtype
+    ) -> None:
         """drawn: [S] the classes that the tiles go over, ascending; None: all of the shard."""
         self.batch = batch
         self.drawn = drawn
@@ -79,7 +81,9 @@ def tiles(
     count = shard.num_classes if drawn is None else drawn.shape[0]
     device = shard.weight.device
     functions = rows_for(shard.weight)
-    rounded = torch.empty(tile * per_class, dim, dtype=dtype, device=device) if dtype != torch.float32 else None
+    rounded = (
+        torch.empty(tile * per_class, dim, dtype=dtype, device=device) if dtype != torch.float32 else None
+    )
     inverses = torch.empty(tile * per_class, device=device)
     within = torch.arange(per_class, device=device)
     for number in numbers:

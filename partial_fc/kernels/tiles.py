@@ -7,15 +7,13 @@ With z_ij the logits (see tile.py), N_i the log-sum of the negatives' and a_i th
 
 r is a reference, not the maximum: the largest logit of the first tile, moved only when a later tile's sums
 leave its neighbourhood, so that no pass is spent on looking for maxima. P is kept for the update where the
-workspace allows (then X carries all that came to be known since), else made again. The targets' own terms never
-enter the sums: loss_i = log(1 + exp(N_i − t_i)) then keeps all its digits when it is nearly 0.
+workspace allows (then X carries all that came to be known since), else made again. The targets' own terms
+never enter the sums: loss_i = log(1 + exp(N_i − t_i)) then keeps all its digits when it is nearly 0.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -23,9 +21,11 @@ from torch import Tensor
 
 from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
 from partial_fc.kernels.arena import Arena, Loan
+from partial_fc.kernels.passes import Kept, Pass
 from partial_fc.kernels.precision import precision_for
 from partial_fc.kernels.rows import rows_for
-from partial_fc.kernels.tile import BLOCK_IMAGES, FURTHEST, Plan, Tile, as_factors, logits, tiles
+from partial_fc.kernels.sums import Running, Sums, merged
+from partial_fc.kernels.tile import BLOCK_IMAGES, Plan, Tile, as_factors, tiles
 from partial_fc.kernels.workers import Workers
 from partial_fc.optim import Move
 
@@ -34,35 +34,8 @@ Result = TypeVar("Result")
 CPU_TILE = 512
 """Centres a tile: 512 of 512 numbers and their logits for 128 images fill a core's second cache."""
 GPU_TILE = 16384
-LARGEST_SUM = 1e7
-"""Of a tile's exponentials; beyond it the reference moves."""
 LEAST_TILES = 4
 """A thread is not woken for fewer."""
-
-
-@dataclass
-class Kept:
-    """P of a forward pass: what the update would have to make again."""
-
-    loan: Loan
-    references: list[Tensor | None]
-    """For each tile, what was taken from its logits: [G]."""
-
-    def part(self, tile: Tile, block: slice, rows: int, per_class: int) -> Tensor:
-        """Where P of a tile and a block lies: [R, images]; blocks one after the other, `rows` in each."""
-        width = block.stop - block.start
-        start = rows * block.start + tile.first * per_class * width
-        size = (tile.last - tile.first) * per_class
-        return self.loan.memory[start : start + size * width].view(size, width)
-
-
-@dataclass
-class _Sums:
-    """What one worker has summed."""
-
-    reference: Tensor
-    total: Tensor
-    weighted: Tensor | None
 
 
 class TileKernels:
@@ -84,11 +57,11 @@ class TileKernels:
         loan = self._lend(count * shard.centres_per_class * images, for_gradient)
         kept = None if loan is None else Kept(loan, [None] * numbers)
 
-        def work(first: int, last: int) -> _Sums:
+        def work(first: int, last: int) -> Sums:
             with torch.no_grad():
                 return self._sum(shard, plan, tile, range(first, last), kept, for_gradient)
 
-        return _merged(self._shared(work, numbers), kept)
+        return merged(self._shared(work, numbers), kept)
 
     def update(self, shard: Shard, passes: list[Backpropagated], move: Move) -> None:
         """See Kernels."""
@@ -97,7 +70,7 @@ class TileKernels:
         count = shard.num_classes if drawn is None else drawn.shape[0]
         whole = [one.batch.selected is None or one.batch.selected.shape[0] == count for one in passes]
         prepared = [
-            _Pass(shard, one, drawn, tile, self._precision.multiply, keeps_tiles)
+            Pass(shard, one, drawn, tile, self._precision.multiply, keeps_tiles)
             for one, keeps_tiles in zip(passes, whole, strict=True)
         ]
 
@@ -115,10 +88,10 @@ class TileKernels:
 
     def _sum(
         self, shard: Shard, plan: Plan, tile: int, numbers: range, kept: Kept | None, for_gradient: bool
-    ) -> _Sums:
+    ) -> Sums:
         inputs = plan.batch.inputs
         per_class = shard.centres_per_class
-        running = _Running(plan, for_gradient)
+        running = Running(plan, for_gradient)
         scratch = torch.empty(tile * per_class * min(BLOCK_IMAGES, inputs.shape[0]), device=inputs.device)
         multiply, keep = self._precision.multiply, self._precision.keep
         normalised = plan.batch.normalises_centres
@@ -138,10 +111,10 @@ class TileKernels:
                 running.weigh(block, rounded, one.factors)
             if kept:
                 kept.references[one.number] = running.reference
-        return _Sums(running.reference, running.total, running.weighted)
+        return Sums(running.reference, running.total, running.weighted)
 
     def _move(
-        self, shard: Shard, passes: list[_Pass], drawn: Tensor | None, tile: int, numbers: range, move: Move
+        self, shard: Shard, passes: list[Pass], drawn: Tensor | None, tile: int, numbers: range, move: Move
     ) -> None:
         functions, device = rows_for(shard.weight), shard.weight.device
         per_class, dim = shard.centres_per_class, shard.weight.shape[1]
@@ -177,145 +150,6 @@ class TileKernels:
                     shard.moments[name][one.rows] = rows
             if shard.bias is not None:
                 _move_bias(shard, shard.bias, one, bias_gradient, move)
-
-
-class _Running:
-    """The sums of one worker over the tiles so far."""
-
-    def __init__(self, plan: Plan, for_gradient: bool) -> None:
-        inputs = plan.batch.inputs
-        self._plan = plan
-        self.reference = inputs.new_full((inputs.shape[0],), -torch.inf)
-        self.total = torch.zeros(inputs.shape[0], dtype=torch.float64, device=inputs.device)
-        self.weighted = torch.zeros_like(inputs) if for_gradient else None
-        self._settled = [False] * len(plan.blocks)  # whether every image of a block has a reference
-
-    def add(self, shard: Shard, tile: Tile, block: slice, out: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Count a tile in. Returns exp(logits − reference) [classes, images] and the logits' slopes."""
-        number = block.start // BLOCK_IMAGES
-        if self._settled[number]:
-            z, slopes = logits(shard, self._plan, tile, block, self.reference[block], out)
-            exponentials = z.exp_()
-            sums = exponentials.sum(dim=0)
-            if out.device.type == "cpu" and float(sums.max()) < LARGEST_SUM:
-                self.total[block] += sums
-                return exponentials, slopes
-        z, slopes = logits(shard, self._plan, tile, block, None, out)
-        z.clamp_max_(FURTHEST)
-        z[z.isnan()] = 0.0
-        self._settled[number] = self._refer(block, z.amax(dim=0))
-        reference = self.reference[block]
-        z.sub_(torch.where(reference.isfinite(), reference, 0.0))
-        exponentials = z.exp_()
-        self.total[block] += exponentials.sum(dim=0)
-        return exponentials, slopes
-
-    def weigh(self, block: slice, factors: Tensor, centres: Tensor) -> None:
-        """weighted += factorsᵀ centres; factors: [R, images], centres: [R, dim]."""
-        assert self.weighted is not None
-        part = self.weighted[block]
-        if centres.dtype == torch.float32:
-            part.addmm_(factors.T, centres)
-        else:
-            part.add_(factors.T @ centres)
-
-    def _refer(self, block: slice, largest: Tensor) -> bool:
-        """Let no logit lie above the reference. Returns whether every image has one now."""
-        before = self.reference[block]
-        after = torch.maximum(before, largest)
-        decay = torch.where(before.isfinite(), torch.exp(before - after), 0.0)
-        self.total[block] *= decay
-        if self.weighted is not None:
-            self.weighted[block] *= decay[:, None]
-        self.reference = self.reference.clone()  # what was kept before refers to the one before
-        self.reference[block] = after
-        return bool(after.isfinite().all())
-
-
-class _Pass:
-    """A backpropagated batch as the update's tiles want it."""
-
-    def __init__(
-        self,
-        shard: Shard,
-        passed: Backpropagated,
-        drawn: Tensor | None,
-        tile: int,
-        multiply: torch.dtype,
-        same_tiles: bool,
-    ) -> None:
-        self.plan = Plan(shard, passed.batch, drawn, tile, multiply)
-        self._passed = passed
-        self._multiply = multiply
-        self._kept: Kept | None = passed.kept if same_tiles else None
-        # −inf: no class but the target. Nothing is there whose exponential could be taken.
-        self._log_sum = torch.where(passed.log_sum.isfinite(), passed.log_sum, 0.0)
-        self._per_class = shard.centres_per_class
-        self._images: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
-        self._lock = threading.Lock()
-
-    def factors(
-        self, shard: Shard, tile: Tile, block: slice, scratch: Tensor, bias_gradient: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """P [R, images] and X [images, dim], whose product is the block's part of the gradient."""
-        reference = self._kept.references[tile.number] if self._kept else None
-        images, pulls = self._pulled(reference)
-        if self._kept:
-            rows = self.plan.count * self._per_class
-            part = self._kept.part(tile, block, rows, self._per_class)
-            if shard.bias is not None:  # only where nothing is normalised: these are the bare exponentials
-                bias_gradient.add_(part.float() @ pulls[block])
-            return part, images[block]
-        size = tile.weight.shape[0] * (block.stop - block.start)
-        out = scratch[:size].view(tile.weight.shape[0], -1)
-        z, slopes = logits(shard, self.plan, tile, block, self._log_sum[block], out)
-        exponentials = z.exp_()
-        if shard.bias is not None:
-            bias_gradient.add_(exponentials @ pulls[block])
-        return as_factors(exponentials, slopes, tile, self._per_class), images[block]
-
-    def push_targets(self, tile: Tile, per_class: int, gradient: Tensor, bias_gradient: Tensor) -> None:
-        """Add the targets' part."""
-        targets, classes = self.plan.targets(tile.number)
-        if not targets.numel():
-            return
-        passed = self._passed
-        rows = classes * per_class + passed.rows[targets] % per_class
-        push = passed.push[targets]
-        gradient.index_add_(0, rows, push if tile.inverse is None else push * tile.inverse[rows][:, None])
-        if passed.bias_push is not None:
-            bias_gradient.index_add_(0, classes, passed.bias_push[targets])
-
-    def _pulled(self, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-        """X for exponentials that refer to `reference`, None: to the log-sum; and a exp(r − N)."""
-        with self._lock:
-            found = self._images.get(id(reference))
-            if found is None:
-                pull = self._passed.pull
-                if reference is not None:
-                    gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
-                    pull = pull * torch.exp(gap)
-                inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
-                # The reference is held as well: an id is one's own only as long as one lives.
-                found = self._images[id(reference)] = (inputs, pull, reference)
-        return found[0], found[1]
-
-
-def _merged(parts: list[_Sums], kept: Kept | None) -> NegativeSums:
-    """Workers' sums in one, in their order."""
-    first = parts[0]
-    if len(parts) == 1:
-        return NegativeSums(first.reference, first.total.float(), first.weighted, kept)
-    reference = torch.stack([part.reference for part in parts]).amax(dim=0)
-    total = torch.zeros_like(first.total)
-    for part in parts:
-        decay = torch.where(part.reference.isfinite(), torch.exp(part.reference - reference), 0.0)
-        total += part.total * decay
-        if part.weighted is not None:
-            part.weighted *= decay[:, None]
-            if part is not first and first.weighted is not None:
-                first.weighted += part.weighted
-    return NegativeSums(reference, total.float(), first.weighted, kept)
 
 
 def _union(selections: list[Tensor | None]) -> Tensor | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from threading import Barrier
 from typing import TypeVar
 
@@ -25,14 +26,14 @@ class Workers:
         self._threads = 0
 
     def run(self, work: Callable[[int, int], Result], count: int, least: int) -> list[Result]:
-        """[work(first, last), …] over the shares of `count` things, in order; a share has at least `least`."""
+        """[work(first, last), …] over shares of `count` things, in order, each of at least `least`."""
         threads = torch.get_num_threads()
         shares = max(1, min(threads, count // max(1, least)))
         if shares == 1:
             return [work(0, count)]
         borders = [count * share // shares for share in range(shares + 1)]
         pool = self._started(threads)
-        futures = [pool.submit(work, *ends) for ends in zip(borders, borders[1:], strict=False)]
+        futures = [pool.submit(work, *ends) for ends in pairwise(borders)]
         return [future.result() for future in futures]
 
     def _started(self, threads: int) -> ThreadPoolExecutor:

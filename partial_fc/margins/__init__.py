@@ -44,7 +44,9 @@ def make_margin(name: str, **options: object) -> Margin:
     Raises HeadInputError for an unknown name or option, naming the nearest, and for a value out of range.
     """
     if name not in MARGINS:
-        raise HeadInputError(f"unknown loss {name!r}: known are {', '.join(sorted(MARGINS))}")
+        close = difflib.get_close_matches(name.lower(), MARGINS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(MARGINS))}"
+        raise HeadInputError(f"unknown loss {name!r}: {hint}")
     kind = MARGINS[name]
     given = {option: value for option, value in options.items() if value is not None}
     known = [field.name for field in dataclasses.fields(kind)]
@@ -53,7 +55,11 @@ def make_margin(name: str, **options: object) -> Margin:
             nearest = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
             raise HeadInputError(f"{kind.__name__} has no option {option}: {hint}")
-    return kind(**given)  # type: ignore[arg-type]
+    try:
+        return kind(**given)  # type: ignore[arg-type]
+    except TypeError:
+        told = ", ".join(f"{option} = {value!r}" for option, value in given.items())
+        raise HeadInputError(f"{kind.__name__} cannot be made with {told}: expected numbers") from None
 
 
 __all__ = [

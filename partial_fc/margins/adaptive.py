@@ -77,10 +77,12 @@ class MagFace(CosineMargin):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 < self.norm_low < self.norm_high, "norm_low", "above 0 and below norm_high", self.norm_low)
-        require(self.norm_high < math.inf, "norm_high", "finite", self.norm_high)
+        require(0 < self.norm_low < math.inf, "norm_low", "a finite number above 0", self.norm_low)
+        low, high = self.norm_low, self.norm_high
+        require(low < high < math.inf, "norm_high", f"finite and above norm_low = {low}", high)
+        require(0 <= self.margin_low < math.pi, "margin_low", "at least 0 and below π", self.margin_low)
         low, high = self.margin_low, self.margin_high
-        require(0 <= low <= high < math.pi, "margin_low", "at least 0 and at most margin_high < π", low)
+        require(low <= high < math.pi, "margin_high", f"from margin_low = {low} to below π", high)
         require(0 <= self.weight < math.inf, "weight", "a finite number of at least 0", self.weight)
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:

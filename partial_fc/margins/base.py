@@ -124,7 +124,8 @@ class CosineMargin(Margin):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.centres_per_class >= 1, "centres_per_class", "at least 1", self.centres_per_class)
+        centres = self.centres_per_class
+        require(isinstance(centres, int) and centres >= 1, "centres_per_class", "1, 2, 3, …", centres)
         if self.filter_above is not None:
             require(0 < self.filter_above <= 1, "filter_above", "above 0 and at most 1", self.filter_above)
 
@@ -135,7 +136,7 @@ class CosineMargin(Margin):
 
     def negatives(self, dots: Tensor, target_cosines: Tensor, state: dict[str, float]) -> Tensor:
         """See Margin."""
-        kept = (dots <= self.filter_above).to(dots.dtype)
+        kept = (dots <= (self.filter_above or 1.0)).to(dots.dtype)
         dots *= kept
         return kept
 
@@ -153,8 +154,9 @@ def inverse(norms: Tensor) -> Tensor:
 
 def sine(cosine: Tensor) -> Tensor:
     """sin θ of an angle from 0 to π, with a bounded slope. Never by arccos: its slope is infinite at ±1."""
-    square = 1 - cosine * cosine
-    return torch.sqrt(square.clamp_min(SMALLEST_SINE**2))
+    square, floor = 1 - cosine * cosine, SMALLEST_SINE**2
+    flat = torch.sqrt(square.detach().clamp_min(0.0))  # the value stays true where the slope is dropped
+    return torch.where(square > floor, torch.sqrt(square.clamp_min(floor)), flat)
 
 
 def cosine_of_sum(cosine: Tensor, added: Tensor | float) -> Tensor:
@@ -166,8 +168,9 @@ def cosine_of_sum(cosine: Tensor, added: Tensor | float) -> Tensor:
 def monotone_sum(cosine: Tensor, added: Tensor | float) -> Tensor:
     """cos(θ + added) up to θ + added = π, then the line cos θ − added · sin(added): always falling in θ.
 
-    The continuation that every published ArcFace has (Deng et al., CVPR 2019, its code).
+    The continuation that every published ArcFace has (Deng et al., CVPR 2019, its code); for margins above
+    2.33, where that line would begin higher than −1, it begins at −1.
     """
     added = torch.as_tensor(added, dtype=cosine.dtype)
-    beyond = cosine - added * torch.sin(added)
+    beyond = cosine - torch.maximum(added * torch.sin(added), 1 - torch.cos(added))
     return torch.where(cosine > -torch.cos(added), cosine_of_sum(cosine, added), beyond)

@@ -20,7 +20,9 @@ def psi(cosine: Tensor, times: int) -> Tensor:
     before, chebyshev = torch.ones_like(cosine), cosine
     for _ in range(int(times) - 1):
         before, chebyshev = chebyshev, 2 * cosine * chebyshev - before
-    borders = torch.cos(torch.arange(1, int(times), dtype=cosine.dtype, device=cosine.device) * math.pi / times)
+    borders = torch.cos(
+        torch.arange(1, int(times), dtype=cosine.dtype, device=cosine.device) * math.pi / times
+    )
     k = (cosine.detach()[:, None] < borders).sum(dim=1)
     return chebyshev * (1 - 2 * (k % 2)) - 2 * k
 

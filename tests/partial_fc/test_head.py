@@ -236,7 +236,7 @@ def sampled_step(rate, micro_batches=1):
         loss = head(x[part], y[part])
         (loss / micro_batches).backward()
         losses.append(loss.item())
-    selected = [one.selected for one in head._backpropagated]
+    selected = [one.batch.selected for one in head._backpropagated]
     head.step(0.1)
     return selected, losses, before, head.local_weight, x, y
 
@@ -281,7 +281,7 @@ def test_sampling_is_drawn_from_seed_and_step():
     for step in range(200):
         head.steps_taken = step
         head(torch.ones(1, 8, requires_grad=True), torch.tensor([7])).backward()
-        drawn.append(head._backpropagated.pop().selected)
+        drawn.append(head._backpropagated.pop().batch.selected)
     counts = torch.bincount(torch.cat(drawn), minlength=300)
     assert counts[7] == 200
     others = torch.cat((counts[:7], counts[8:])).double()  # each drawn 200 · 29/299 = 19.4 times

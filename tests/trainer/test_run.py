@@ -10,6 +10,7 @@ import pytest
 
 from data_pipeline import FaceDataset
 from data_pipeline.pairs import PairSet, write_bin
+from partial_fc import MARGINS
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
     CLASSES,
@@ -156,6 +157,38 @@ def test_average_and_precision_train_and_resume(tmp_path: Path, data: Path) -> N
         (tmp_path / run / "checkpoints/step-00000004/backbone.safetensors").read_bytes() for run in "ab"
     ]
     assert states[0] == states[1]
+
+
+def test_every_loss_trains_and_what_it_remembers_is_resumed(tmp_path: Path, data: Path) -> None:
+    for loss in MARGINS:
+        run = tmp_path / loss
+        alone(arguments(run, data, 16, "--head.loss", loss, "--optim.lr", "0.001", "--training.steps", "2"))
+        assert len(losses(run)) == 2
+    more = ["--head.loss", "adaface", "--head.sub-centers", "2", "--head.filter-above", "0.9"]
+    more += ["--head.precision", "bfloat16", "--head.momentum-precision", "bfloat16"]
+    more += ["--head.sample-rate", "0.5"]
+    for run_name, stops in (("whole", (4,)), ("parts", (2, 4))):
+        for steps in stops:
+            alone(arguments(tmp_path / run_name, data, 16, *more, "--training.steps", str(steps)))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    whole, parts = (read_state(checkpoint_steps(tmp_path / name)[4]) for name in ("whole", "parts"))
+    assert whole.margin_state == parts.margin_state
+    assert whole.margin_state["mean"] != 20.0
+
+
+def test_what_a_loss_has_not_is_refused(tmp_path: Path, data: Path) -> None:
+    wrong = {
+        "--head.sub-centers: softmax is no loss on normalised cosines": [
+            "softmax",
+            "--head.sub-centers",
+            "2",
+        ],
+        "--head.margin must be 1, 2, 3 or 4, got 2.5 for sphereface": ["sphereface", "--head.margin", "2.5"],
+    }
+    for complaint, words in wrong.items():
+        with pytest.raises(TrainerInputError, match=complaint):
+            alone(arguments(tmp_path / "run", data, 16, "--head.loss", *words))
+    assert not (tmp_path / "run").exists()
 
 
 def test_pair_sets_are_evaluated_while_training(tmp_path: Path, data: Path) -> None:

@@ -1,0 +1,98 @@
+"""What the update knows of a batch: its exponentials, kept by the forward pass or made again."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from partial_fc.batch import Backpropagated, Shard
+from partial_fc.kernels.arena import Loan
+from partial_fc.kernels.tile import Plan, Tile, as_factors, logits
+
+
+@dataclass
+class Kept:
+    """P of a forward pass: what the update would have to make again."""
+
+    loan: Loan
+    references: list[Tensor | None]
+    """For each tile, what was taken from its logits: [G]."""
+
+    def part(self, tile: Tile, block: slice, rows: int, per_class: int) -> Tensor:
+        """Where P of a tile and a block lies: [R, images]; blocks one after the other, `rows` in each."""
+        width = block.stop - block.start
+        start = rows * block.start + tile.first * per_class * width
+        size = (tile.last - tile.first) * per_class
+        return self.loan.memory[start : start + size * width].view(size, width)
+
+
+class Pass:
+    """A backpropagated batch as the update's tiles want it."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        passed: Backpropagated,
+        drawn: Tensor | None,
+        tile: int,
+        multiply: torch.dtype,
+        same_tiles: bool,
+    ) -> None:
+        self.plan = Plan(shard, passed.batch, drawn, tile, multiply)
+        self._passed = passed
+        self._multiply = multiply
+        self._kept: Kept | None = passed.kept if same_tiles else None
+        # −inf: no class but the target. Nothing is there whose exponential could be taken.
+        self._log_sum = torch.where(passed.log_sum.isfinite(), passed.log_sum, 0.0)
+        self._per_class = shard.centres_per_class
+        self._images: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._lock = threading.Lock()
+
+    def factors(
+        self, shard: Shard, tile: Tile, block: slice, scratch: Tensor, bias_gradient: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """P [R, images] and X [images, dim], whose product is the block's part of the gradient."""
+        reference = self._kept.references[tile.number] if self._kept else None
+        images, pulls = self._pulled(reference)
+        if self._kept:
+            rows = self.plan.count * self._per_class
+            part = self._kept.part(tile, block, rows, self._per_class)
+            if shard.bias is not None:  # only where nothing is normalised: these are the bare exponentials
+                bias_gradient.add_(part.float() @ pulls[block])
+            return part, images[block]
+        size = tile.weight.shape[0] * (block.stop - block.start)
+        out = scratch[:size].view(tile.weight.shape[0], -1)
+        z, slopes = logits(shard, self.plan, tile, block, self._log_sum[block], out)
+        exponentials = z.exp_()
+        if shard.bias is not None:
+            bias_gradient.add_(exponentials @ pulls[block])
+        return as_factors(exponentials, slopes, tile, self._per_class), images[block]
+
+    def push_targets(self, tile: Tile, per_class: int, gradient: Tensor, bias_gradient: Tensor) -> None:
+        """Add the targets' part."""
+        targets, classes = self.plan.targets(tile.number)
+        if not targets.numel():
+            return
+        passed = self._passed
+        rows = classes * per_class + passed.rows[targets] % per_class
+        push = passed.push[targets]
+        gradient.index_add_(0, rows, push if tile.inverse is None else push * tile.inverse[rows][:, None])
+        if passed.bias_push is not None:
+            bias_gradient.index_add_(0, classes, passed.bias_push[targets])
+
+    def _pulled(self, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+        """X for exponentials that refer to `reference`, None: to the log-sum; and a exp(r − N)."""
+        with self._lock:
+            found = self._images.get(id(reference))
+            if found is None:
+                pull = self._passed.pull
+                if reference is not None:
+                    gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
+                    pull = pull * torch.exp(gap)
+                inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
+                # The reference is held as well: an id is one's own only as long as one lives.
+                found = self._images[id(reference)] = (inputs, pull, reference)
+        return found[0], found[1]

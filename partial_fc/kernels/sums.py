@@ -1,0 +1,94 @@
+"""The sums of the forward pass: a worker's over its tiles, and those of all workers in one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from partial_fc.batch import NegativeSums, Shard
+from partial_fc.kernels.passes import Kept
+from partial_fc.kernels.tile import BLOCK_IMAGES, FURTHEST, Plan, Tile, logits
+
+LARGEST_SUM = 1e7
+"""Of a tile's exponentials; beyond it the reference moves."""
+
+
+@dataclass
+class Sums:
+    """What one worker has summed."""
+
+    reference: Tensor
+    total: Tensor
+    weighted: Tensor | None
+
+
+class Running:
+    """The sums of one worker over the tiles so far."""
+
+    def __init__(self, plan: Plan, for_gradient: bool) -> None:
+        inputs = plan.batch.inputs
+        self._plan = plan
+        self.reference = inputs.new_full((inputs.shape[0],), -torch.inf)
+        self.total = torch.zeros(inputs.shape[0], dtype=torch.float64, device=inputs.device)
+        self.weighted = torch.zeros_like(inputs) if for_gradient else None
+        self._settled = [False] * len(plan.blocks)  # whether every image of a block has a reference
+
+    def add(self, shard: Shard, tile: Tile, block: slice, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Count a tile in. Returns exp(logits − reference) [classes, images] and the logits' slopes."""
+        number = block.start // BLOCK_IMAGES
+        if self._settled[number]:
+            z, slopes = logits(shard, self._plan, tile, block, self.reference[block], out)
+            exponentials = z.exp_()
+            sums = exponentials.sum(dim=0)
+            if out.device.type == "cpu" and float(sums.max()) < LARGEST_SUM:
+                self.total[block] += sums
+                return exponentials, slopes
+        z, slopes = logits(shard, self._plan, tile, block, None, out)
+        z.clamp_max_(FURTHEST)
+        z[z.isnan()] = 0.0
+        self._settled[number] = self._refer(block, z.amax(dim=0))
+        reference = self.reference[block]
+        z.sub_(torch.where(reference.isfinite(), reference, 0.0))
+        exponentials = z.exp_()
+        self.total[block] += exponentials.sum(dim=0)
+        return exponentials, slopes
+
+    def weigh(self, block: slice, factors: Tensor, centres: Tensor) -> None:
+        """weighted += factorsᵀ centres; factors: [R, images], centres: [R, dim]."""
+        assert self.weighted is not None
+        part = self.weighted[block]
+        if centres.dtype == torch.float32:
+            part.addmm_(factors.T, centres)
+        else:
+            part.add_(factors.T @ centres)
+
+    def _refer(self, block: slice, largest: Tensor) -> bool:
+        """Let no logit lie above the reference. Returns whether every image has one now."""
+        before = self.reference[block]
+        after = torch.maximum(before, largest)
+        decay = torch.where(before.isfinite(), torch.exp(before - after), 0.0)
+        self.total[block] *= decay
+        if self.weighted is not None:
+            self.weighted[block] *= decay[:, None]
+        self.reference = self.reference.clone()  # what was kept before refers to the one before
+        self.reference[block] = after
+        return bool(after.isfinite().all())
+
+
+def merged(parts: list[Sums], kept: Kept | None) -> NegativeSums:
+    """Workers' sums in one, in their order."""
+    first = parts[0]
+    if len(parts) == 1:
+        return NegativeSums(first.reference, first.total.float(), first.weighted, kept)
+    reference = torch.stack([part.reference for part in parts]).amax(dim=0)
+    total = torch.zeros_like(first.total)
+    for part in parts:
+        decay = torch.where(part.reference.isfinite(), torch.exp(part.reference - reference), 0.0)
+        total += part.total * decay
+        if part.weighted is not None:
+            part.weighted *= decay[:, None]
+            if part is not first and first.weighted is not None:
+                first.weighted += part.weighted
+    return NegativeSums(reference, total.float(), first.weighted, kept)

@@ -1,0 +1,65 @@
+"""The classifier of a run: its loss and its head, from the settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from partial_fc import MARGINS, Margin, PartialFC, make_margin
+from partial_fc.errors import HeadInputError
+from partial_fc.margins import CosFace, CosineMargin, NormalizedSoftmax
+from trainer.errors import TrainerInputError
+from trainer.settings import Config, HeadConfig
+
+
+def make_loss(head: HeadConfig) -> Margin:
+    """The loss; margin and scale are for those that have one. Raises TrainerInputError naming the setting."""
+    kind = MARGINS[head.loss]
+    on_cosines = issubclass(kind, CosineMargin)
+    options: dict[str, object] = {}
+    if any(field.name == "margin" for field in dataclasses.fields(kind)):
+        options["margin"] = head.margin
+    if on_cosines:
+        options |= {
+            "scale": head.scale,
+            "filter_above": head.filter_above,
+            "centres_per_class": head.sub_centers,
+        }
+    elif head.sub_centers > 1 or head.filter_above is not None:
+        name = "sub-centers" if head.sub_centers > 1 else "filter-above"
+        raise TrainerInputError(f"--head.{name}: {head.loss} is no loss on normalised cosines, it has none")
+    try:
+        return make_margin(head.loss, **options)
+    except HeadInputError as error:
+        raise TrainerInputError(f"--head.{error} for {head.loss}") from None
+
+
+def make_head(config: Config, num_classes: int, device: torch.device) -> PartialFC:
+    """The head over so many classes, this rank's part of it on the device."""
+    head = config.head
+    return PartialFC(
+        num_classes=num_classes,
+        embedding_dim=config.model.embedding_dim,
+        margin=make_loss(head),
+        sample_rate=head.sample_rate,
+        momentum=config.optim.momentum,
+        weight_decay=config.optim.weight_decay,
+        compute_dtype=getattr(torch, head.precision),
+        moment_dtype=getattr(torch, head.momentum_precision),
+        wire_dtype=getattr(torch, head.wire_precision),
+        workspace_mib=head.workspace_mib,
+        seed=config.training.seed,
+        device=device,
+    )
+
+
+def theory_warnings(config: Config, num_classes: int) -> list[str]:
+    """What theory has against the run's scale and margin, for the losses that it speaks of."""
+    from partial_fc.bounds import advice  # late: it needs scipy
+
+    loss = make_loss(config.head)
+    if not isinstance(loss, CosFace | NormalizedSoftmax):
+        return []
+    margin = loss.margin if isinstance(loss, CosFace) else 0.0
+    return advice(num_classes, config.model.embedding_dim, scale=loss.scale, margin=margin).warnings
