@@ -183,12 +183,14 @@ class PartialFC:
             expected_shape, found = tuple(embeddings.shape[:1]), tuple(labels.shape)
             raise LabelError(f"labels must be {expected_shape} beside these embeddings, got {found}")
 
-    def _forward(self, embeddings: Tensor, labels: Tensor, for_gradient: bool) -> tuple[Outcome, Layout]:
+    def _forward(
+        self, embeddings: Tensor, labels: Tensor, for_gradient: bool
+    ) -> tuple[Tensor, Outcome, Layout]:
         gathered, all_labels, layout = gather_images(self.communicator, embeddings, labels, self._wire)
         self._check_range(all_labels, layout)  # on every rank alike: nobody is left waiting for the others
         classes = owned_images(all_labels, self._shard)[1]
         selected = sample_classes(self._shard, classes, self._rate(), self._seed, self.steps_taken)
-        outcome = run_batch(
+        loss, self.margin_state, outcome = run_batch(
             self._shard,
             self.margin,
             self._kernels,
@@ -201,8 +203,7 @@ class PartialFC:
             Draw(self._seed, self.steps_taken),
             for_gradient,
         )
-        self.margin_state = outcome.state
-        return outcome, layout
+        return loss, outcome, layout
 
     def _backward(self, outcome: Outcome, layout: Layout, loss_gradient: Tensor) -> Tensor:
         gradient = scatter_gradient(self.communicator, outcome.gradient, layout, self._wire)
@@ -231,8 +232,9 @@ class _MarginLoss(torch.autograd.Function):
     def forward(
         ctx: Any, embeddings: Tensor, labels: Tensor, head: PartialFC, backward_follows: bool
     ) -> Tensor:
-        ctx.head, ctx.done = head, head._forward(embeddings.detach(), labels, backward_follows)
-        return cast(Tensor, ctx.done[0].loss)
+        loss, *ctx.done = head._forward(embeddings.detach(), labels, backward_follows)
+        ctx.head = head
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from partial_fc.hashing import hash_pair, normal_pair
 
 
-def fill_initial_centres(out: Tensor, first: int, seed: int, std: float, tile: int = 4096) -> None:
+def fill_initial_centres(out: Tensor, first: int, seed: int, std: float, tile: int = 512) -> None:
     """Fill `out` [centres, dim] float with N(0, std²) for the centres of all ranks from `first` on, in place.
 
     One hash of (seed, class, pair) gives two uniform numbers and, by Box and Muller, two normal ones.

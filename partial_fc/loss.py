@@ -34,12 +34,8 @@ class Draw:
 
 @dataclass
 class Outcome:
-    """What came of a batch."""
+    """What the backward pass needs of a batch. Not the loss: it would hold itself by way of its graph."""
 
-    loss: Tensor
-    """Scalar float32, the same bits on every rank."""
-    state: dict[str, float]
-    """What the margin remembers now."""
     gradient: Tensor
     """[G, dim] float32: this rank's part of d loss / d embeddings."""
     own_gradient: Tensor | None
@@ -59,8 +55,11 @@ def run_batch(
     state: dict[str, float],
     draw: Draw,
     for_gradient: bool,
-) -> Outcome:
-    """embeddings: [G, dim] float32, labels: [G] int64, of all ranks; own: this rank's images among them."""
+) -> tuple[Tensor, dict[str, float], Outcome]:
+    """embeddings: [G, dim] float32, labels: [G] int64, of all ranks; own: this rank's images among them.
+
+    Returns the loss, a float32 scalar with the same bits on every rank, and what the margin remembers now.
+    """
     norms = row_norms(embeddings)
     images, classes = owned_images(labels, shard)
     owned = owned_targets(shard, margin, embeddings, norms, images, classes)
@@ -106,7 +105,7 @@ def run_batch(
         None if shard.bias is None else -owned_pull.float(),
         sums.kept,
     )
-    return Outcome(loss.float(), facts.state, gradient, own_gradient, passed)
+    return loss.float(), facts.state, Outcome(gradient, own_gradient, passed)
 
 
 def _facts(

@@ -108,8 +108,8 @@ def _measured(rank: int, case: Case, steps: int) -> Measured:
     warm_up.step(embeddings.clone().requires_grad_(), labels % _small(case).classes)
     del warm_up
     before = _resident_mib()
-    _forget_peak()
     rival = RIVALS[case.rival](case, device)
+    _forget_peak()
     seconds, losses = [], []
     for _ in range(steps + 1):
         x = embeddings.clone().requires_grad_()

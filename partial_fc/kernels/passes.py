@@ -71,6 +71,10 @@ class Pass:
             bias_gradient.add_(exponentials @ pulls[block])
         return as_factors(exponentials, slopes, tile, self._per_class), images[block]
 
+    def has_targets(self, tile: Tile) -> bool:
+        """Whether a class of the tile is the target of an image."""
+        return self.plan.targets(tile.number)[0].numel() > 0
+
     def push_targets(self, tile: Tile, per_class: int, gradient: Tensor, bias_gradient: Tensor) -> None:
         """Add the targets' part."""
         targets, classes = self.plan.targets(tile.number)
