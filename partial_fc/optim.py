@@ -13,8 +13,8 @@ from torch import Tensor
 from partial_fc.errors import HeadInputError
 
 Moments = dict[str, Tensor]
-Move = Callable[[ModuleType, Tensor, Moments, Tensor, Tensor | None], None]
-"""Moves rows: (row functions, weight, moments, gradient, inverse norms if normalised), see kernels/rows."""
+Move = Callable[[ModuleType, Tensor, Moments, slice | Tensor, Tensor, Tensor | None], None]
+"""Moves rows: (row functions, weight, moments, which rows, their gradient, their 1/‖w‖ if normalised)."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,24 @@ class SGD(Optimiser):
         """See Optimiser."""
 
         def move(
-            rows: ModuleType,
+            functions: ModuleType,
             weight: Tensor,
-            moments: dict[str, Tensor],
+            moments: Moments,
+            rows: slice | Tensor,
             gradient: Tensor,
             inverse: Tensor | None,
         ) -> None:
             velocity = moments["momentum"]
-            rows.sgd(
-                weight, velocity, gradient, inverse, lr, self.momentum, self.weight_decay, self.row_limit
+            functions.sgd(
+                weight,
+                velocity,
+                rows,
+                gradient,
+                inverse,
+                lr,
+                self.momentum,
+                self.weight_decay,
+                self.row_limit,
             )
 
         return move
@@ -84,16 +93,18 @@ class AdamW(Optimiser):
         """See Optimiser."""
 
         def move(
-            rows: ModuleType,
+            functions: ModuleType,
             weight: Tensor,
-            moments: dict[str, Tensor],
+            moments: Moments,
+            rows: slice | Tensor,
             gradient: Tensor,
             inverse: Tensor | None,
         ) -> None:
-            rows.adamw(
+            functions.adamw(
                 weight,
                 moments["mean"],
                 moments["square"],
+                rows,
                 gradient,
                 inverse,
                 lr,

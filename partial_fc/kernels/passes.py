@@ -63,13 +63,18 @@ class Pass:
             if shard.bias is not None:  # only where nothing is normalised: these are the bare exponentials
                 bias_gradient.add_(part.float() @ pulls[block])
             return part, images[block]
-        size = tile.weight.shape[0] * (block.stop - block.start)
-        out = scratch[:size].view(tile.weight.shape[0], -1)
+        width = block.stop - block.start
+        out = scratch[: tile.size * width].view(tile.size, width)
         z, slopes = logits(shard, self.plan, tile, block, self._log_sum[block], out)
         exponentials = z.exp_()
         if shard.bias is not None:
             bias_gradient.add_(exponentials @ pulls[block])
         return as_factors(exponentials, slopes, tile, self._per_class), images[block]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether no logit has to be made again."""
+        return self._kept is not None
 
     def has_targets(self, tile: Tile) -> bool:
         """Whether a class of the tile is the target of an image."""

@@ -57,11 +57,9 @@ class ReferenceKernels:
             columns = {name: values[:, None] for name, values in shard.bias_moments.items()}
             moved.append((shard.bias[:, None], columns, bias_gradient[:, None], taking_part, None))
         for weight, moments, full, rows, norms in moved:
-            parts = weight[rows], {name: moment[rows] for name, moment in moments.items()}
-            move(rows_torch, *parts, full[rows], None if norms is None else norms[rows].float())
-            weight[rows] = parts[0]
-            for name, moment in moments.items():
-                moment[rows] = parts[1][name]
+            chosen = torch.nonzero(rows).view(-1)
+            inverses = None if norms is None else norms[chosen].float()
+            move(rows_torch, weight, moments, chosen, full[chosen], inverses)
 
 
 def _negatives(shard: Shard, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,6 +16,8 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
+from partial_fc.kernels.rows_torch import Rows
+
 Array = npt.NDArray[Any]
 Function = TypeVar("Function")
 _NO_INVERSE = np.zeros(0, np.float32)
@@ -30,19 +32,22 @@ def _jit(function: Function) -> Function:
     return cast(Function, compiled)
 
 
-def inverse_norms(weight: Tensor, out: Tensor) -> None:
+def inverse_norms(weight: Tensor, rows: Rows, out: Tensor) -> None:
     """See rows_torch."""
-    _inverse_norms(weight.numpy(), out.numpy())
+    chosen, (taken,) = _chosen(rows, weight)
+    _inverse_norms(taken, chosen, out.numpy())
 
 
-def inverse_norms_and_round(weight: Tensor, out: Tensor, rounded: Tensor) -> None:
+def inverse_norms_and_round(weight: Tensor, rows: Rows, out: Tensor, rounded: Tensor) -> None:
     """See rows_torch."""
-    _inverse_norms_and_round(weight.numpy(), out.numpy(), _bits(rounded))
+    chosen, (taken,) = _chosen(rows, weight)
+    _inverse_norms_and_round(taken, chosen, out.numpy(), _bits(rounded))
 
 
 def sgd(
     weight: Tensor,
     momentum: Tensor,
+    rows: Rows,
     gradient: Tensor,
     inverse: Tensor | None,
     lr: float,
@@ -51,9 +56,11 @@ def sgd(
     limit: float,
 ) -> None:
     """See rows_torch."""
+    chosen, taken = _chosen(rows, weight, momentum)
     _sgd(
-        weight.numpy(),
-        _bits(momentum),
+        taken[0],
+        taken[1],
+        chosen,
         _bits(gradient),
         _NO_INVERSE if inverse is None else inverse.numpy(),
         np.float32(lr),
@@ -67,6 +74,7 @@ def adamw(
     weight: Tensor,
     first: Tensor,
     second: Tensor,
+    rows: Rows,
     gradient: Tensor,
     inverse: Tensor | None,
     lr: float,
@@ -77,10 +85,12 @@ def adamw(
     limit: float,
 ) -> None:
     """See rows_torch."""
+    chosen, taken = _chosen(rows, weight, first, second)
     _adamw(
-        weight.numpy(),
-        _bits(first),
-        _bits(second),
+        taken[0],
+        taken[1],
+        taken[2],
+        chosen,
         _bits(gradient),
         _NO_INVERSE if inverse is None else inverse.numpy(),
         np.float32(betas[0]),
@@ -91,6 +101,14 @@ def adamw(
         np.float32((1 - betas[1] ** step) ** 0.5),
         np.float32(limit),
     )
+
+
+def _chosen(rows: Rows, *tensors: Tensor) -> tuple[Array, list[Array]]:
+    """Numbers of rows and what they are rows of; for a slice 0, 1, … of the parts that it takes."""
+    if isinstance(rows, slice):
+        parts = [_bits(tensor[rows]) for tensor in tensors]
+        return np.arange(parts[0].shape[0]), parts
+    return rows.numpy(), [_bits(tensor) for tensor in tensors]
 
 
 def _bits(tensor: Tensor) -> Array:
@@ -162,16 +180,17 @@ def _write_by_type(row: Any, values: Any) -> Any:
 
 
 @_jit
-def _inverse_norms(weight: Array, out: Array) -> None:
-    for row in range(weight.shape[0]):
-        out[row] = _inverse_norm(weight[row])
+def _inverse_norms(weight: Array, rows: Array, out: Array) -> None:
+    for row in range(rows.shape[0]):
+        out[row] = _inverse_norm(weight[rows[row]])
 
 
 @_jit
-def _inverse_norms_and_round(weight: Array, out: Array, rounded: Array) -> None:
-    for row in range(weight.shape[0]):
-        out[row] = _inverse_norm(weight[row])
-        _write(rounded[row], weight[row])
+def _inverse_norms_and_round(weight: Array, rows: Array, out: Array, rounded: Array) -> None:
+    for row in range(rows.shape[0]):
+        w = weight[rows[row]]
+        out[row] = _inverse_norm(w)
+        _write(rounded[row], w)
 
 
 @_jit
@@ -197,6 +216,7 @@ def _finish(g: Array, w: Array, inverse: np.float32, limit: np.float32, out: Arr
 def _sgd(
     weight: Array,
     momentum: Array,
+    rows: Array,
     gradient: Array,
     inverse: Array,
     lr: np.float32,
@@ -206,14 +226,15 @@ def _sgd(
 ) -> None:
     dim = weight.shape[1]
     g, kept, wide = np.empty(dim, np.float32), np.empty(dim, np.float32), np.empty(dim, np.float32)
-    for row in range(weight.shape[0]):
-        w = weight[row]
+    for row in range(rows.shape[0]):
+        at = rows[row]
+        w = weight[at]
         _finish(_read(gradient[row], wide), w, inverse[row] if inverse.size else np.float32(0), limit, g)
-        v = _read(momentum[row], kept)
+        v = _read(momentum[at], kept)
         for d in range(dim):
             v[d] = keeps * v[d] + (g[d] + weight_decay * w[d])
             w[d] -= lr * v[d]
-        _write(momentum[row], v)
+        _write(momentum[at], v)
 
 
 @_jit
@@ -221,6 +242,7 @@ def _adamw(
     weight: Array,
     first: Array,
     second: Array,
+    rows: Array,
     gradient: Array,
     inverse: Array,
     beta_1: np.float32,
@@ -234,13 +256,14 @@ def _adamw(
     dim = weight.shape[1]
     g, wide = np.empty(dim, np.float32), np.empty(dim, np.float32)
     kept_m, kept_v = np.empty(dim, np.float32), np.empty(dim, np.float32)
-    for row in range(weight.shape[0]):
-        w = weight[row]
+    for row in range(rows.shape[0]):
+        at = rows[row]
+        w = weight[at]
         _finish(_read(gradient[row], wide), w, inverse[row] if inverse.size else np.float32(0), limit, g)
-        m, v = _read(first[row], kept_m), _read(second[row], kept_v)
+        m, v = _read(first[at], kept_m), _read(second[at], kept_v)
         for d in range(dim):
             m[d] = beta_1 * m[d] + (np.float32(1) - beta_1) * g[d]
             v[d] = beta_2 * v[d] + (np.float32(1) - beta_2) * g[d] * g[d]
             w[d] = w[d] * decay - rate * m[d] / (np.sqrt(v[d]) / correction + epsilon)
-        _write(first[row], m)
-        _write(second[row], v)
+        _write(first[at], m)
+        _write(second[at], v)

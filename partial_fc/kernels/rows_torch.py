@@ -8,21 +8,25 @@ from torch import Tensor
 from partial_fc.numerics import inverse_norms as inverses
 from partial_fc.numerics import row_norms
 
+Rows = slice | Tensor
+"""Which rows of a shard: a slice, or their numbers [rows] int64."""
 
-def inverse_norms(weight: Tensor, out: Tensor) -> None:
+
+def inverse_norms(weight: Tensor, rows: Rows, out: Tensor) -> None:
     """out: [rows] float32, 1/‖w‖, or 0 for a row that has no direction."""
-    out.copy_(inverses(row_norms(weight)))
+    out.copy_(inverses(row_norms(weight[rows])))
 
 
-def inverse_norms_and_round(weight: Tensor, out: Tensor, rounded: Tensor) -> None:
+def inverse_norms_and_round(weight: Tensor, rows: Rows, out: Tensor, rounded: Tensor) -> None:
     """As inverse_norms; and rounded: [rows, dim] bfloat16, the rows to the nearest."""
-    inverse_norms(weight, out)
-    rounded.copy_(weight)
+    inverse_norms(weight, rows, out)
+    rounded.copy_(weight[rows])
 
 
 def sgd(
     weight: Tensor,
     momentum: Tensor,
+    rows: Rows,
     gradient: Tensor,
     inverse: Tensor | None,
     lr: float,
@@ -30,21 +34,23 @@ def sgd(
     weight_decay: float,
     limit: float,
 ) -> None:
-    """v = keeps·v + g + weight_decay·w; w −= lr·v, v being `momentum`, float32 or bfloat16.
+    """v = keeps·v + g + weight_decay·w; w −= lr·v, v being `momentum` [·, dim], float32 or bfloat16.
 
     gradient: [rows, dim] float32 or bfloat16, of the loss in ŵ times 1/‖w‖ where `inverse` [rows] is given:
     then what points along w is taken out of it. limit: its largest norm, inf for none.
     """
-    g = finished_gradient(weight, gradient, inverse, limit)
-    v = momentum.float().mul_(keeps).add_(g).add_(weight, alpha=weight_decay)
-    weight.add_(v, alpha=-lr)
-    momentum.copy_(v)
+    w = weight[rows]
+    g = finished_gradient(w, gradient, inverse, limit)
+    v = momentum[rows].float() * keeps + g + weight_decay * w
+    weight[rows] = w - lr * v
+    momentum[rows] = v.to(momentum.dtype)
 
 
 def adamw(
     weight: Tensor,
     first: Tensor,
     second: Tensor,
+    rows: Rows,
     gradient: Tensor,
     inverse: Tensor | None,
     lr: float,
@@ -54,15 +60,15 @@ def adamw(
     step: int,
     limit: float,
 ) -> None:
-    """torch.optim.AdamW; first, second: [rows, dim] float32 or bfloat16, its two moments. step: from 1."""
-    g = finished_gradient(weight, gradient, inverse, limit)
-    m = first.float().mul_(betas[0]).add_(g, alpha=1 - betas[0])
-    v = second.float().mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
-    weight.mul_(1 - lr * weight_decay)
-    denominator = v.sqrt().div_((1 - betas[1] ** step) ** 0.5).add_(epsilon)
-    weight.addcdiv_(m, denominator, value=-lr / (1 - betas[0] ** step))
-    first.copy_(m)
-    second.copy_(v)
+    """torch.optim.AdamW; first, second: [·, dim] float32 or bfloat16, its two moments. step: from 1."""
+    w = weight[rows]
+    g = finished_gradient(w, gradient, inverse, limit)
+    m = betas[0] * first[rows].float() + (1 - betas[0]) * g
+    v = betas[1] * second[rows].float() + (1 - betas[1]) * g * g
+    denominator = v.sqrt() / (1 - betas[1] ** step) ** 0.5 + epsilon
+    weight[rows] = w * (1 - lr * weight_decay) - lr / (1 - betas[0] ** step) * m / denominator
+    first[rows] = m.to(first.dtype)
+    second[rows] = v.to(second.dtype)
 
 
 def finished_gradient(weight: Tensor, gradient: Tensor, inverse: Tensor | None, limit: float) -> Tensor:

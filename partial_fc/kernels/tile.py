@@ -6,7 +6,6 @@ logits before exp and into the exponentials after it, so that no centre is ever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -58,52 +57,59 @@ class Plan:
 
 @dataclass
 class Tile:
-    """Rows of the shard: `rows` of its centres, which are those of the classes `first` to `last` drawn."""
+    """The classes `first` to `last` of those drawn: R centres of the shard."""
 
     number: int
     first: int
     last: int
-    rows: slice | Tensor
     classes: slice | Tensor
-    weight: Tensor
-    """[R, dim] float32: a view, or a copy where classes are drawn."""
+    rows: slice | Tensor
+    size: int
+    """R."""
     factors: Tensor
-    """[R, dim] of the dtype that is multiplied."""
+    """[R, dim] of the dtype that is multiplied; empty where nobody asked for them."""
     inverse: Tensor | None
     """[R] float32: 1/‖w‖."""
 
 
-def tiles(
-    shard: Shard, drawn: Tensor | None, normalised: bool, tile: int, numbers: range, dtype: torch.dtype
-) -> Iterator[Tile]:
-    """The tiles of these numbers, one after the other, in buffers that the next one takes over."""
-    per_class, dim = shard.centres_per_class, shard.weight.shape[1]
-    count = shard.num_classes if drawn is None else drawn.shape[0]
-    device = shard.weight.device
-    functions = rows_for(shard.weight)
-    rounded = (
-        torch.empty(tile * per_class, dim, dtype=dtype, device=device) if dtype != torch.float32 else None
-    )
-    inverses = torch.empty(tile * per_class, device=device)
-    within = torch.arange(per_class, device=device)
-    for number in numbers:
-        first, last = number * tile, min((number + 1) * tile, count)
+class Tiles:
+    """Makes a shard's tiles, one after the other, in buffers that the next one takes over."""
+
+    def __init__(
+        self, shard: Shard, drawn: Tensor | None, normalised: bool, classes: int, dtype: torch.dtype
+    ) -> None:
+        """classes: of a tile; drawn: [S] int64 ascending, None for all; dtype: to multiply centres in."""
+        self._shard, self._drawn, self._classes, self._normalised = shard, drawn, classes, normalised
+        self._count = shard.num_classes if drawn is None else drawn.shape[0]
+        self._functions = rows_for(shard.weight)
+        size, weight = classes * shard.centres_per_class, shard.weight
+        # float32 centres are multiplied as they lie, unless they have to be picked.
+        as_they_lie = dtype == torch.float32 and drawn is None
+        self._factors = None if as_they_lie else weight.new_empty(size, weight.shape[1], dtype=dtype)
+        self._inverses = weight.new_empty(size)
+        self._within = torch.arange(shard.centres_per_class, device=weight.device)
+
+    def tile(self, number: int, with_factors: bool) -> Tile:
+        """One of them; with_factors: to make logits of."""
+        shard, per_class = self._shard, self._shard.centres_per_class
+        first, last = number * self._classes, min((number + 1) * self._classes, self._count)
         classes: slice | Tensor = slice(first, last)
         rows: slice | Tensor = slice(first * per_class, last * per_class)
-        if drawn is not None:
-            classes = drawn[first:last]
-            rows = (classes[:, None] * per_class + within).view(-1)
-        weight = shard.weight[rows]
-        size = weight.shape[0]
-        inverse = inverses[:size] if normalised else None
-        factors = weight if rounded is None else rounded[:size]
-        if inverse is not None and rounded is not None:
-            functions.inverse_norms_and_round(weight, inverse, factors)
+        if self._drawn is not None:
+            classes = self._drawn[first:last]
+            rows = (classes[:, None] * per_class + self._within).view(-1)
+        size = (last - first) * per_class
+        inverse = self._inverses[:size] if self._normalised else None
+        factors = self._factors[:size] if self._factors is not None and with_factors else None
+        if inverse is not None and factors is not None and factors.dtype != torch.float32:
+            self._functions.inverse_norms_and_round(shard.weight, rows, inverse, factors)
         elif inverse is not None:
-            functions.inverse_norms(weight, inverse)
-        elif rounded is not None:
-            factors.copy_(weight)
-        yield Tile(number, first, last, rows, classes, weight, factors, inverse)
+            self._functions.inverse_norms(shard.weight, rows, inverse)
+        if factors is not None and (inverse is None or factors.dtype == torch.float32):
+            factors.copy_(shard.weight[rows])
+        if factors is None:
+            factors = shard.weight[rows] if isinstance(rows, slice) else self._inverses[:0]
+        return Tile(number, first, last, classes, rows, size, factors, inverse)
 
 
 def logits(

@@ -25,7 +25,7 @@ from partial_fc.kernels.passes import Kept, Pass
 from partial_fc.kernels.precision import precision_for
 from partial_fc.kernels.rows import rows_for
 from partial_fc.kernels.sums import Running, Sums, merged
-from partial_fc.kernels.tile import BLOCK_IMAGES, Plan, Tile, as_factors, tiles
+from partial_fc.kernels.tile import BLOCK_IMAGES, Plan, Tile, Tiles, as_factors
 from partial_fc.kernels.workers import Workers
 from partial_fc.optim import Move
 
@@ -95,11 +95,12 @@ class TileKernels:
         scratch = torch.empty(tile * per_class * min(BLOCK_IMAGES, inputs.shape[0]), device=inputs.device)
         multiply, keep = self._precision.multiply, self._precision.keep
         normalised = plan.batch.normalises_centres
-        for one in tiles(shard, plan.drawn, normalised, tile, numbers, multiply):
+        tiles = Tiles(shard, plan.drawn, normalised, tile, multiply)
+        for one in (tiles.tile(number, with_factors=True) for number in numbers):
             for block in plan.blocks:
                 place = kept.part(one, block, plan.count * per_class, per_class) if kept else None
                 direct = place is not None and keep == torch.float32 and shard.is_plain(plan.batch)
-                shape = one.weight.shape[0], block.stop - block.start
+                shape = one.size, block.stop - block.start
                 out = place if direct and place is not None else scratch[: shape[0] * shape[1]].view(shape)
                 exponentials, slopes = running.add(shard, one, block, out)
                 if not for_gradient:
@@ -124,8 +125,10 @@ class TileKernels:
         gradients = torch.empty(tile * per_class, dim, device=device)
         normalised = passes[0].plan.batch.normalises_centres
         alone = len(passes) == 1 and len(passes[0].plan.blocks) == 1
-        for one in tiles(shard, drawn, normalised, tile, numbers, multiply):
-            gradient = gradients[: one.weight.shape[0]]
+        tiles = Tiles(shard, drawn, normalised, tile, multiply)
+        made_again = any(not each.is_kept for each in passes)
+        for one in (tiles.tile(number, made_again) for number in numbers):
+            gradient = gradients[: one.size]
             bias_gradient = gradient.new_zeros(one.last - one.first)
             begun = False
             for each in passes:
@@ -145,12 +148,7 @@ class TileKernels:
                 gradient.zero_()
             for each in passes:
                 each.push_targets(one, per_class, gradient, bias_gradient)
-            moments = {name: rows[one.rows] for name, rows in shard.moments.items()}
-            move(functions, one.weight, moments, gradient, one.inverse)
-            if not isinstance(one.rows, slice):
-                shard.weight[one.rows] = one.weight
-                for name, rows in moments.items():
-                    shard.moments[name][one.rows] = rows
+            move(functions, shard.weight, shard.moments, one.rows, gradient, one.inverse)
             if shard.bias is not None:
                 _move_bias(shard, shard.bias, one, bias_gradient, move)
 
@@ -164,11 +162,5 @@ def _union(selections: list[Tensor | None]) -> Tensor | None:
 
 def _move_bias(shard: Shard, bias: Tensor, tile: Tile, gradient: Tensor, move: Move) -> None:
     """A bias is a row of one number, not normalised."""
-    values = bias[tile.classes]
-    moments = {name: moment[tile.classes] for name, moment in shard.bias_moments.items()}
-    columns = {name: moment[:, None] for name, moment in moments.items()}
-    move(rows_for(bias), values[:, None], columns, gradient[:, None], None)
-    if not isinstance(tile.classes, slice):
-        bias[tile.classes] = values
-        for name, moment in moments.items():
-            shard.bias_moments[name][tile.classes] = moment
+    columns = {name: moment[:, None] for name, moment in shard.bias_moments.items()}
+    move(rows_for(bias), bias[:, None], columns, tile.classes, gradient[:, None], None)
