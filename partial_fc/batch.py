@@ -111,7 +111,7 @@ class Backpropagated:
 
     batch: Batch
     log_sum: Tensor
-    """[G] float32: the log-sum-exp of each image's logits over all classes of all ranks but its own."""
+    """[G] float64: the log-sum-exp of each image's logits over all classes of all ranks but its own."""
     pull: Tensor
     """[G] float32: d loss / d (that log-sum-exp); 0 for unlabelled images."""
     rows: Tensor

@@ -36,13 +36,15 @@ def gather_images(
     size = torch.tensor([batch], device=embeddings.device)
     sizes = communicator.all_gather(size).view(-1).tolist()
     layout = Layout(sizes, max(sizes))
-    bits = labels.view(-1, 1).view(wire)
+    bits = labels.contiguous().view(-1, 1).view(wire)
     packed = embeddings.new_zeros(layout.capacity, dim + bits.shape[1], dtype=wire)
     packed[:batch, :dim] = embeddings
     packed[:batch, dim:] = bits
     everyone = communicator.all_gather(packed)
     filled = torch.cat([part[:count] for part, count in zip(everyone, sizes, strict=True)])
-    return filled[:, :dim].float(), filled[:, dim:].contiguous().view(torch.int64).view(-1), layout
+    # Into memory of its own: 8 bytes may not begin where a slice of a row does.
+    found = filled.new_empty(filled.shape[0], bits.shape[1]).copy_(filled[:, dim:])
+    return filled[:, :dim].float(), found.view(torch.int64).view(-1), layout
 
 
 def merge_softmax(
@@ -57,8 +59,8 @@ def merge_softmax(
     packed = _shares(communicator, torch.stack((reference, total, target), dim=1), -torch.inf)
     references, totals, targets = communicator.all_to_all(packed).unbind(dim=2)
     largest = references.amax(dim=0)
-    common = torch.where(largest.isfinite(), largest, 0.0)
-    summed = (totals.clamp_min(0) * torch.exp(references - common)).sum(dim=0)
+    common = torch.where(largest.isneginf(), 0.0, largest)
+    summed = (totals * torch.exp(references - common)).sum(dim=0)
     merged = torch.stack((common + torch.log(summed), targets.amax(dim=0)), dim=1)
     everyone = communicator.all_gather(merged).view(-1, 2)[: reference.shape[0]]
     return everyone[:, 0].contiguous(), everyone[:, 1].contiguous()
@@ -89,4 +91,4 @@ def _shares(communicator: Communicator, rows: Tensor, filler: float) -> Tensor:
     share = -(-rows.shape[0] // ranks)
     padded = rows.new_full((ranks * share, rows.shape[1]), filler)
     padded[: rows.shape[0]] = rows
-    return padded.view(ranks, share, -1)
+    return padded.view(ranks, share, rows.shape[1])

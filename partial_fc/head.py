@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from partial_fc.batch import Backpropagated, Shard, owned_images
 from partial_fc.communicator import Communicator, default_communicator
@@ -46,7 +47,8 @@ class PartialFC:
         centres are float32 either way.
     moment_dtype: what the optimiser's memory of each centre is kept in, one of the same two.
     wire_dtype: what embeddings and their gradients travel as, one of the same two.
-    workspace_mib: all memory beyond centres, moments and a few [images of all ranks, dim] buffers.
+    workspace_mib: how much of a step's exponentials may be kept, beside tiles of some MiB and a few buffers
+        of [images of all ranks, dim]; what does not fit is made again.
     kernels: "auto", or a name of kernels/.
     communicator: how ranks meet; None takes torch.distributed if it is initialised, else one rank.
     seed: a class's first centre depends on (seed, class) alone.
@@ -79,8 +81,12 @@ class PartialFC:
         for name, dtype in dtypes.items():
             if dtype not in DTYPES:
                 raise HeadInputError(f"{name} must be float32 or bfloat16, got {dtype}")
-        if not workspace_mib >= 0:
-            raise HeadInputError(f"workspace_mib must be at least 0, got {workspace_mib}")
+        if not 0 <= workspace_mib < 2**40:
+            raise HeadInputError(f"workspace_mib must be at least 0 and finite, got {workspace_mib}")
+        if not -(2**63) <= seed < 2**63:
+            raise HeadInputError(f"seed must be a whole number of 64 bits, got {seed}")
+        if margin.has_bias and margin.normalises_centres:
+            raise HeadInputError(f"{type(margin).__name__} both has a bias and normalises centres")
         self.num_classes = num_classes
         self.embedding_dim = embedding_dim
         self.margin = margin
@@ -123,6 +129,8 @@ class PartialFC:
         CollectiveError when a rank does not come.
         """
         self._check(embeddings, labels)
+        if torch.is_grad_enabled() and not embeddings.requires_grad:
+            embeddings = embeddings.detach().requires_grad_()  # a frozen backbone: the centres still learn
         with torch.autocast(embeddings.device.type, enabled=False):
             return cast(Tensor, _MarginLoss.apply(embeddings.float(), labels, self, torch.is_grad_enabled()))  # type: ignore[no-untyped-call]
 
@@ -157,7 +165,9 @@ class PartialFC:
         weight = torch.empty((last - first) * per_class, self.embedding_dim, device=device)
         fill_initial_centres(weight, first * per_class, self._seed, INITIAL_STD)
         names = self._optimiser.moments
-        moments = {name: torch.zeros_like(weight, dtype=moment_dtype) for name in names}
+        exact = self._optimiser.exact_moments
+        dtypes = {name: torch.float32 if name in exact else moment_dtype for name in names}
+        moments = {name: torch.zeros_like(weight, dtype=dtype) for name, dtype in dtypes.items()}
         if not self.margin.has_bias:
             return Shard(first, weight, moments, per_class)
         bias = torch.zeros(last - first, device=device)
@@ -188,8 +198,10 @@ class PartialFC:
     ) -> tuple[Tensor, Outcome, Layout]:
         gathered, all_labels, layout = gather_images(self.communicator, embeddings, labels, self._wire)
         self._check_range(all_labels, layout)  # on every rank alike: nobody is left waiting for the others
-        classes = owned_images(all_labels, self._shard)[1]
-        selected = sample_classes(self._shard, classes, self._rate(), self._seed, self.steps_taken)
+        selected = None
+        if for_gradient:  # the loss of an evaluation is over all classes
+            classes = owned_images(all_labels, self._shard)[1]
+            selected = sample_classes(self._shard, classes, self._rate(), self._seed, self.steps_taken)
         loss, self.margin_state, outcome = run_batch(
             self._shard,
             self.margin,
@@ -200,7 +212,7 @@ class PartialFC:
             layout.own(self.communicator.rank),
             selected,
             self.margin_state,
-            Draw(self._seed, self.steps_taken),
+            Draw(self._seed, self.steps_taken, len(self._backpropagated)),
             for_gradient,
         )
         return loss, outcome, layout
@@ -237,5 +249,10 @@ class _MarginLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.head._backward(*ctx.done, gradients[0]), None, None, None
+        # Taken, not shared: a loss that the caller still holds must not hold a step's memory.
+        done, ctx.done = ctx.done, None
+        if done is None:
+            raise HeadInputError("backward was called twice on one loss of the head; make the loss again")
+        return ctx.head._backward(*done, gradients[0]), None, None, None

@@ -7,7 +7,8 @@ The margin is in t_i alone, and t_i never in a sum: no digit is lost however sma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from partial_fc.margins import Facts, Margin
 from partial_fc.numerics import inverse_norms, project, row_norms
 from partial_fc.targets import Owned, TargetLogits, owned_targets, target_logits
 
-_NOISE = 0x6E6F697365  # sets these draws apart from those of the classes
+NOISE = 0x6E6F697365  # sets these draws apart from those of the classes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Draw:
 
     seed: int
     step: int
+    part: int
+    """Which of the batches before the step's update."""
 
 
 @dataclass
@@ -92,13 +95,13 @@ def run_batch(
         loss = loss + (penalty * weights).sum()
         own_gradient = directions[own] * (penalty_slope * weights)[own, None].float()
 
-    gradient = torch.zeros_like(inputs)
+    gradient = inputs
     if sums.weighted is not None:
         gradient = _input_gradient(margin, sums, log_sum, pull, owned, targets, directions, inverse)
     owned_pull = pull[images]
     passed = Backpropagated(
         batch,
-        log_sum.float(),
+        log_sum,
         pull.float(),
         owned.rows,
         (targets.centre_slopes * -owned_pull[:, None]).float(),
@@ -123,10 +126,11 @@ def _facts(
         cosines[owned.images] = owned.dots
         cosines = add_up(communicator, cosines)
     places = torch.arange(norms.shape[0], device=norms.device)
-    noise = normal_pair(hash_pair(draw.seed ^ _NOISE, draw.step, places))[0]
+    noise = normal_pair(hash_pair(draw.seed ^ NOISE, draw.step, places + (draw.part << 40)))[0]
     facts = Facts(norms, labels >= 0, cosines, noise, draw.step, state)
     moved = margin.next_state(facts) if training else state
-    return Facts(norms, facts.labelled, cosines, noise, draw.step, moved)
+    # One batch of numbers that are none must not stay in memory.
+    return replace(facts, state=moved) if all(map(math.isfinite, moved.values())) else facts
 
 
 def _penalty(margin: Margin, norms: Tensor) -> tuple[Tensor | None, Tensor | None]:

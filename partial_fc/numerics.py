@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SMALLEST_NORM = 1e-30
+SMALLEST_NORM = 1e-20
 """A shorter row has no direction: its cosines are 0 and so is its gradient."""
 
 

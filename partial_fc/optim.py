@@ -22,6 +22,8 @@ class Optimiser:
     """The base: what is remembered of every centre, and how it moves."""
 
     moments: ClassVar[tuple[str, ...]] = ()
+    exact_moments: ClassVar[tuple[str, ...]] = ()
+    """Those that are float32 whatever is asked for."""
 
     weight_decay: float = 5e-4
     row_limit: float = math.inf
@@ -77,9 +79,14 @@ class SGD(Optimiser):
 
 @dataclass(frozen=True)
 class AdamW(Optimiser):
-    """torch.optim.AdamW; a centre that is not drawn keeps its moments, the step counts for all."""
+    """torch.optim.AdamW; a centre that is not drawn keeps its moments, the step counts for all.
+
+    So a centre that is drawn late moves further at first than torch would move it.
+    """
 
     moments: ClassVar[tuple[str, ...]] = ("mean", "square")
+    # 0.999 v is v again in bfloat16: it could rise but never fall.
+    exact_moments: ClassVar[tuple[str, ...]] = ("square",)
 
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8

@@ -50,7 +50,7 @@ def permuted(places: Tensor, count: int, seed: int, step: int, key: int) -> Tens
         value = result[beyond]
         left, right = value >> half, value & mask
         for number in range(_ROUNDS):
-            mixed = hash_pair(seed ^ key * 0x9E3779B1 & _POSITIVE, step * _ROUNDS + number, right)
+            mixed = hash_pair(seed ^ (key * 0x9E3779B1 & _POSITIVE), step * _ROUNDS + number, right)
             left, right = right, (left ^ (mixed >> 20)) & mask
         value = (left << half) | right
         result[beyond] = value

@@ -83,7 +83,8 @@ class Job:
                 self.engine.load(load_tensors(checkpoint / BACKBONE), load_tensors(checkpoint / OPTIMIZER))
                 load_head(checkpoint, state, self.head.class_range, self.head.sharded_state())
             self.head.steps_taken = state.step
-            self.head.margin_state |= state.margin_state
+            known = self.head.margin_state
+            self.head.margin_state = {name: state.margin_state.get(name, known[name]) for name in known}
             self.step, self.position, self.saved_step = state.step, state.position, state.step
         self.total_steps = self._count_steps()
 

@@ -1,8 +1,9 @@
-"""Memory for exponentials that a forward pass keeps for the update: one block, used again by every step."""
+"""Memory for exponentials that a forward pass keeps for the update, used again by every step."""
 
 from __future__ import annotations
 
 import weakref
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,31 +17,39 @@ class Loan:
         """[elements] of the dtype that was asked for."""
 
 
+@dataclass
+class _Block:
+    memory: Tensor
+    loan: weakref.ref[Loan]
+
+
 class Arena:
     """Lends memory up to a budget; nothing is given back by hand, a forgotten batch frees what it had.
 
-    Pages of a large block that is allocated anew each step cost more than what is written to them.
+    Pages of a large block that is allocated anew each step cost more than what is written to them, so blocks
+    stay for who asks next.
     """
 
     def __init__(self, budget_bytes: int, device: torch.device) -> None:
         self._budget = budget_bytes
         self._device = device
-        self._block: Tensor | None = None  # lent whole, so that two batches never share one
-        self._loans: list[tuple[weakref.ref[Loan], int]] = []
+        self._blocks: list[_Block] = []  # never more than the budget, lent or not
 
     def lend(self, elements: int, dtype: torch.dtype) -> Loan | None:
         """Memory for so many numbers, or None if the budget does not allow it beside what is lent."""
-        self._loans = [(loan, size) for loan, size in self._loans if loan() is not None]
         needed = elements * dtype.itemsize
-        if needed + sum(size for _, size in self._loans) > self._budget:
+        idle = [block for block in self._blocks if block.loan() is None]
+        fitting = [block for block in idle if block.memory.numel() >= needed]
+        if fitting:
+            block = min(fitting, key=lambda one: one.memory.numel())
+            loan = Loan(block.memory[:needed].view(dtype))
+            block.loan = weakref.ref(loan)
+            return loan
+        lent = [block for block in self._blocks if block.loan() is not None]
+        if needed + sum(block.memory.numel() for block in lent) > self._budget:
             return None
-        if self._loans:
-            block = torch.empty(needed, dtype=torch.uint8, device=self._device)
-        else:
-            if self._block is None or self._block.numel() < needed:
-                self._block = None  # the old one goes before the new one comes
-                self._block = torch.empty(needed, dtype=torch.uint8, device=self._device)
-            block = self._block[:needed]
-        loan = Loan(block.view(dtype))
-        self._loans.append((weakref.ref(loan), needed))
+        self._blocks = lent  # what is idle is too small, and goes before the new block comes
+        memory = torch.empty(needed, dtype=torch.uint8, device=self._device)
+        loan = Loan(memory.view(dtype))
+        self._blocks.append(_Block(memory, weakref.ref(loan)))
         return loan

@@ -65,7 +65,7 @@ class Pass:
             return part, images[block]
         width = block.stop - block.start
         out = scratch[: tile.size * width].view(tile.size, width)
-        z, slopes = logits(shard, self.plan, tile, block, self._log_sum[block], out)
+        z, slopes = logits(shard, self.plan, tile, block, self._log_sum[block].float(), out)
         exponentials = z.exp_()
         if shard.bias is not None:
             bias_gradient.add_(exponentials @ pulls[block])
@@ -100,7 +100,7 @@ class Pass:
                 pull = self._passed.pull
                 if reference is not None:
                     gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
-                    pull = pull * torch.exp(gap)
+                    pull = (pull * torch.exp(gap)).float()
                 inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
                 # The reference is held as well: an id is one's own only as long as one lives.
                 found = self._images[id(reference)] = (inputs, pull, reference)

@@ -17,12 +17,12 @@ from numba.extending import overload
 from torch import Tensor
 
 from partial_fc.kernels.rows_torch import Rows
+from partial_fc.numerics import SMALLEST_NORM
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function")
 _NO_INVERSE = np.zeros(0, np.float32)
-
-SMALLEST_NORM = np.float32(1e-30)
+_SMALLEST = np.float64(SMALLEST_NORM)
 
 
 def _jit(function: Function) -> Function:
@@ -123,7 +123,7 @@ def _inverse_norm(row: Array) -> np.float32:
     for d in range(row.shape[0]):
         square += np.float64(row[d]) * np.float64(row[d])
     norm = np.sqrt(square)
-    return np.float32(1.0 / norm) if norm >= SMALLEST_NORM else np.float32(0.0)
+    return np.float32(1.0 / norm) if norm >= _SMALLEST else np.float32(0.0)
 
 
 @_jit
@@ -199,9 +199,8 @@ def _finish(g: Array, w: Array, inverse: np.float32, limit: np.float32, out: Arr
     along = np.float32(0)
     for d in range(w.shape[0]):
         along += g[d] * (w[d] * inverse)
-    along *= inverse
     for d in range(w.shape[0]):
-        out[d] = g[d] - along * w[d]
+        out[d] = g[d] - along * (w[d] * inverse)
     if limit < np.inf:
         square = 0.0
         for d in range(w.shape[0]):

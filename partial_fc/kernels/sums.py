@@ -11,8 +11,11 @@ from partial_fc.batch import NegativeSums, Shard
 from partial_fc.kernels.passes import Kept
 from partial_fc.kernels.tile import BLOCK_IMAGES, FURTHEST, Plan, Tile, logits
 
-LARGEST_SUM = 1e7
-"""Of a tile's exponentials; beyond it the reference moves."""
+LARGEST_SUM = 1e15
+"""Of a tile's exponentials; beyond it the reference moves. No digit is lost by so large ones, and times the
+inverse of the shortest norm they are still float32."""
+LARGEST_EXPONENT = 34.0
+"""Its logarithm: a logit so far above the first tile's largest counts as no further."""
 
 
 @dataclass
@@ -38,19 +41,23 @@ class Running:
     def add(self, shard: Shard, tile: Tile, block: slice, out: Tensor) -> tuple[Tensor, Tensor | None]:
         """Count a tile in. Returns exp(logits − reference) [classes, images] and the logits' slopes."""
         number = block.start // BLOCK_IMAGES
+        on_cpu = out.device.type == "cpu"
         if self._settled[number]:
             z, slopes = logits(shard, self._plan, tile, block, self.reference[block], out)
+            if (
+                not on_cpu
+            ):  # to ask a GPU whether it went well would have it wait: rather never let it go wrong
+                z.clamp_max_(LARGEST_EXPONENT)
             exponentials = z.exp_()
             sums = exponentials.sum(dim=0)
-            if out.device.type == "cpu" and float(sums.max()) < LARGEST_SUM:
+            if not on_cpu or float(sums.max()) < LARGEST_SUM:
                 self.total[block] += sums
                 return exponentials, slopes
         z, slopes = logits(shard, self._plan, tile, block, None, out)
         z.clamp_max_(FURTHEST)
-        z[z.isnan()] = 0.0
         self._settled[number] = self._refer(block, z.amax(dim=0))
         reference = self.reference[block]
-        z.sub_(torch.where(reference.isfinite(), reference, 0.0))
+        z.sub_(torch.where(reference.isneginf(), 0.0, reference))
         exponentials = z.exp_()
         self.total[block] += exponentials.sum(dim=0)
         return exponentials, slopes
@@ -68,13 +75,13 @@ class Running:
         """Let no logit lie above the reference. Returns whether every image has one now."""
         before = self.reference[block]
         after = torch.maximum(before, largest)
-        decay = torch.where(before.isfinite(), torch.exp(before - after), 0.0)
+        decay = torch.where(before.isneginf(), 0.0, torch.exp(before - after))
         self.total[block] *= decay
         if self.weighted is not None:
             self.weighted[block] *= decay[:, None]
         self.reference = self.reference.clone()  # what was kept before refers to the one before
         self.reference[block] = after
-        return bool(after.isfinite().all())
+        return not bool(after.isneginf().any())
 
 
 def merged(parts: list[Sums], kept: Kept | None) -> NegativeSums:
@@ -85,7 +92,7 @@ def merged(parts: list[Sums], kept: Kept | None) -> NegativeSums:
     reference = torch.stack([part.reference for part in parts]).amax(dim=0)
     total = torch.zeros_like(first.total)
     for part in parts:
-        decay = torch.where(part.reference.isfinite(), torch.exp(part.reference - reference), 0.0)
+        decay = torch.where(part.reference.isneginf(), 0.0, torch.exp(part.reference - reference))
         total += part.total * decay
         if part.weighted is not None:
             part.weighted *= decay[:, None]

@@ -46,8 +46,9 @@ class Plan:
         self._borders = torch.searchsorted(self.places, borders).tolist()
         self._tile = tile
         self.mask: Tensor | None = None
-        if drawn is not None and batch.selected is not None and batch.selected.shape != drawn.shape:
-            self.mask = torch.isin(drawn, batch.selected, assume_unique=True, invert=True)
+        if batch.selected is not None and batch.selected.shape[0] != self.count:
+            every = torch.arange(self.count, device=places.device) if drawn is None else drawn
+            self.mask = torch.isin(every, batch.selected, assume_unique=True, invert=True)
 
     def targets(self, number: int) -> tuple[Tensor, Tensor]:
         """The targets in a tile: their positions in `batch.owned`, their classes within the tile."""

@@ -8,7 +8,7 @@ threads gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from threading import Barrier
 from typing import TypeVar
@@ -34,6 +34,7 @@ class Workers:
         borders = [count * share // shares for share in range(shares + 1)]
         pool = self._started(threads)
         futures = [pool.submit(work, *ends) for ends in pairwise(borders)]
+        wait(futures)  # also where one fails: the others still write
         return [future.result() for future in futures]
 
     def _started(self, threads: int) -> ThreadPoolExecutor:
@@ -43,7 +44,9 @@ class Workers:
             barrier = Barrier(threads)
 
             def alone() -> None:
-                # OpenMP's number of threads is a thread's own; the barrier has each worker take one turn.
+                # A thread's number is its own, but torch sets it to the process's when it is first asked for:
+                # ask before. The barrier has each worker take one turn.
+                torch.get_num_threads()
                 torch.set_num_threads(1)
                 barrier.wait()
 

@@ -136,7 +136,8 @@ class CosineMargin(Margin):
 
     def negatives(self, dots: Tensor, target_cosines: Tensor, state: dict[str, float]) -> Tensor:
         """See Margin."""
-        kept = (dots <= (self.filter_above or 1.0)).to(dots.dtype)
+        assert self.filter_above is not None
+        kept = (dots <= self.filter_above).to(dots.dtype)
         dots *= kept
         return kept
 

@@ -29,7 +29,7 @@ from partial_fc import (
     SphereFaceNormFea,
 )
 from partial_fc.hashing import hash_pair, normal_pair
-from partial_fc.loss import _NOISE
+from partial_fc.loss import NOISE
 from tests.partial_fc.oracle import dense_step
 from tests.ranks import run_ranks
 
@@ -105,7 +105,7 @@ def make_case(margin: Margin, options: dict[str, Any], shape: tuple[Any, ...], w
 
 
 def noise(images: int, step: int) -> np.ndarray:
-    return normal_pair(hash_pair(SEED ^ _NOISE, step, torch.arange(images)))[0].numpy()
+    return normal_pair(hash_pair(SEED ^ NOISE, step, torch.arange(images)))[0].numpy()
 
 
 def train(cases: list[Case], steps: int) -> list[dict[str, Any]]:
