@@ -41,6 +41,7 @@ COMMANDS = {
     "pairs": Command("data_pipeline.commands", "pairs", "LFW's pair list and images → a .bin set of pairs"),
     "inspect": Command("data_pipeline.commands", "inspect", "counts, sizes, damaged records"),
     "advise": Command("partial_fc.commands", "advise", "what theory says of margin and scale"),
+    "bench": Command("launch.bench.commands", "bench", "what things cost here: cosface bench head …"),
 }
 
 # The packages' own kinds of user error and of failed work, by module. They are looked up among what a command

@@ -247,7 +247,8 @@ def test_two_heads_in_one_process() -> None:
 @pytest.mark.parametrize("classes", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_the_margin_is_inside_the_sum_of_a_million_classes(classes: int) -> None:
     # A million random centres of 512 numbers, s = 64, m = 0.4, a target's cosine of 0.5: the log of the sum
-    # of all e^(s cos) is about 17.8, the target's logit 6.4. A margin put on afterwards gives 0.00 in float32.
+    # of all e^(s cos) is about 17.8, the target's logit 6.4. A margin put on afterwards gives 0.00 in
+    # float32.
     generator = torch.Generator().manual_seed(0)
     head = PartialFC(classes, 512, CosFace(64.0, 0.4))
     head.local_weight.normal_(generator=generator)
