@@ -87,9 +87,7 @@ def head(options: HeadBenchOptions) -> int:
     rows = []
     for case in cases(options):
         begun = time.monotonic()
-        print(
-            f"measuring {case.rival} {case.dtype} rate {case.sample_rate:g}, {case.classes:,} classes", end=""
-        )
+        print(f"measuring {case.name}, {case.classes:,} classes", end="", flush=True)
         try:
             rows.append(Row(case, measure(case, options.steps)))
         except LaunchInputError as error:
@@ -126,9 +124,9 @@ def cases(options: HeadBenchOptions) -> list[Case]:
         if "loss_parallel" in options.rivals and options.ranks > 1 and classes % options.ranks == 0:
             found.append(replace(ours, rival="loss_parallel"))
         if "metric-learning" in options.rivals:
-            alone = {"ranks": 1, "threads": options.ranks * options.threads}
-            batch = options.batch_size * options.ranks
-            found.append(replace(ours, rival="metric-learning", batch_size=batch, **alone))
+            threads, batch = options.ranks * options.threads, options.batch_size * options.ranks
+            alone = replace(ours, ranks=1, threads=threads, batch_size=batch)
+            found.append(replace(alone, rival="metric-learning"))
     assert all(case.rival in RIVALS for case in found)
     return found
 

@@ -39,6 +39,12 @@ class Case:
     """Not 0: one rank's work in a job of so many, the others standing in."""
     peer: str = ""
 
+    @property
+    def name(self) -> str:
+        """The row's, without the number of classes."""
+        rate = f", rate {self.sample_rate:g}" if self.sample_rate < 1 else ""
+        return f"{self.rival} {self.dtype}{rate}{', made again' if not self.workspace_mib else ''}"
+
 
 class Rival(Protocol):
     """A classifier on one rank."""

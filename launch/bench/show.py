@@ -20,27 +20,24 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    table.add_column("classifier")
+    table.add_column("classifier", no_wrap=True)
     for name in ("classes", "step s", "× peer", "of floor", "extra MiB", "wire KiB", "wire ms", "loss"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    # The float32 peer is the one to compare with.
     peers = {
-        row.case.classes: row.measured for row in rows if row.case.rival == "arcface_torch" and row.measured
+        row.case.classes: row.measured
+        for row in rows
+        if row.case.rival == "arcface_torch" and row.case.dtype == "float32" and row.measured
     }
-    for row in reversed(rows):  # the float32 peer, which comes first, is the one to compare with
-        if row.case.rival == "arcface_torch" and row.measured:
-            peers[row.case.classes] = row.measured
     for row in rows:
         case, found = row.case, row.measured
-        name = f"{case.rival} {case.dtype}"
-        name += f", rate {case.sample_rate:g}" if case.sample_rate < 1 else ""
-        name += ", made again" if case.rival == "cosface" and not case.workspace_mib else ""
         if found is None:
-            table.add_row(name, f"{case.classes:,}", row.problem[:60])
+            table.add_row(case.name, f"{case.classes:,}", row.problem[:60])
             continue
         peer = peers.get(case.classes)
         wire_ms = 1e3 * (found.wire_bytes * 8 / (bandwidth_gbit * 1e9) + EXCHANGES * latency_us * 1e-6)
         table.add_row(
-            name,
+            case.name,
             f"{case.classes:,}",
             f"{found.step_s:.3f}",
             f"{peer.step_s / found.step_s:.1f}" if peer else "–",
@@ -50,7 +47,7 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
             f"{wire_ms:.2f}" if found.wire_bytes else "–",
             f"{found.loss:.4f}",
         )
-    console = Console()
+    console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     first = rows[0].case
     shared = first.of_ranks or first.ranks
@@ -58,8 +55,8 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
     counted = rows[0].measured
     if counted and counted.wire_bytes and shared > 1:
         console.print(
-            f"wire: {counted.wire_bytes / least:.3f} × the minimum (embeddings and labels gathered, 3 numbers an "
-            "image, gradients scattered, all float32)",
+            f"wire: {counted.wire_bytes / least:.3f} × the minimum (embeddings and labels gathered, "
+            "3 numbers an image, gradients scattered, all float32)",
             highlight=False,
         )
 
@@ -74,10 +71,8 @@ def plot(rows: list[Row], file: Path) -> None:
     lines: dict[str, list[tuple[int, float, float]]] = {}
     for row in rows:
         if row.measured and row.case.workspace_mib:
-            name = f"{row.case.rival} {row.case.dtype}"
-            name += f", rate {row.case.sample_rate:g}" if row.case.sample_rate < 1 else ""
             point = (row.case.classes, row.measured.step_s, max(1.0, row.measured.extra_mib))
-            lines.setdefault(name, []).append(point)
+            lines.setdefault(row.case.name, []).append(point)
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2))
     for name, points in lines.items():
         ordered = sorted(points)
