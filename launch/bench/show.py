@@ -32,7 +32,7 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
     for row in rows:
         case, found = row.case, row.measured
         if found is None:
-            table.add_row(case.name, f"{case.classes:,}", row.problem[:60])
+            table.add_row(case.name, f"{case.classes:,}", "–")
             continue
         peer = peers.get(case.classes)
         wire_ms = 1e3 * (found.wire_bytes * 8 / (bandwidth_gbit * 1e9) + EXCHANGES * latency_us * 1e-6)
@@ -49,6 +49,9 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
         )
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
+    for row in rows:
+        if row.problem:
+            console.print(f"not measured: {row.case.name}: {row.problem}", highlight=False)
     first = rows[0].case
     shared = first.of_ranks or first.ranks
     least = (shared - 1) * first.batch_size * (8 * first.embedding_dim + 8 + 12)

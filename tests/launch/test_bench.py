@@ -32,7 +32,7 @@ def test_a_small_run_measures_all_and_can_be_compared(
     assert "cosface float32, rate 0.1" in said
     rows = {row["case"]["rival"] + row["case"]["dtype"]: row for row in json.loads(file.read_text())["rows"]}
     ours, theirs = rows["cosfacefloat32"]["measured"], rows["loss_parallelfloat32"]["measured"]
-    assert ours["loss"] == pytest.approx(theirs["loss"], abs=3), "the same loss on other random centres"
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=8), "the same loss on other random centres"
     # Gathered embeddings and labels, three numbers an image, scattered gradients; and the batches' sizes.
     minimum = 8 * (16 * 4 * 2 + 8 + 12)
     assert minimum < ours["wire_bytes"] < 1.5 * minimum
