@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard, owned_images
+from partial_fc.batch import Backpropagated, Batch, Shard, owned_images
 from partial_fc.communicator import Communicator
 from partial_fc.exchange import add_up, merge_softmax
 from partial_fc.hashing import hash_pair, normal_pair
@@ -88,26 +88,26 @@ def run_batch(
     pull = torch.sigmoid(surplus) / count
 
     own_gradient = None
-    directions = embeddings * inverse[:, None]
     penalty, penalty_slope = _penalty(margin, norms)
     if penalty is not None and penalty_slope is not None:
         weights = facts.labelled / count
         loss = loss + (penalty * weights).sum()
-        own_gradient = directions[own] * (penalty_slope * weights)[own, None].float()
+        directions = embeddings[own] * inverse[own, None]
+        own_gradient = directions * (penalty_slope * weights)[own, None].float()
 
+    pulls = _TargetPulls.of(margin, shard, inputs, pull, owned, targets)
     gradient = inputs
     if sums.weighted is not None:
-        gradient = _input_gradient(margin, sums, log_sum, pull, owned, targets, directions, inverse)
-    owned_pull = pull[images]
-    passed = Backpropagated(
-        batch,
-        log_sum,
-        pull.float(),
-        owned.rows,
-        (targets.centre_slopes * -owned_pull[:, None]).float(),
-        None if shard.bias is None else -owned_pull.float(),
-        sums.kept,
-    )
+        gap = sums.reference.double() - log_sum
+        gap = torch.where(gap.isnan(), -torch.inf, gap)  # no negative anywhere: both are −inf
+        gradient = sums.weighted.mul_((pull * torch.exp(gap) * margin.scale).float()[:, None])
+        gradient.index_add_(0, images, pulls.on_inputs)
+        if margin.normalises_embeddings:
+            gradient = project(gradient, embeddings * inverse[:, None], inverse)
+        along = (inverse[images] * pulls.on_norms)[:, None]
+        gradient.index_add_(0, images, embeddings[images].mul_(along))
+    bias_push = None if shard.bias is None else -pull[images].float()
+    passed = Backpropagated(batch, log_sum, pull.float(), owned.rows, pulls.on_centres, bias_push, sums.kept)
     return loss.float(), facts.state, Outcome(gradient, own_gradient, passed)
 
 
@@ -135,8 +135,8 @@ def _facts(
 
 def _penalty(margin: Margin, norms: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """[G] and its slope in the norms [G]."""
-    with torch.enable_grad():
-        variable = norms.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        variable = norms.clone().requires_grad_()
         penalty = margin.penalty(variable)
         if penalty is None:
             return None, None
@@ -144,24 +144,30 @@ def _penalty(margin: Margin, norms: Tensor) -> tuple[Tensor | None, Tensor | Non
     return penalty.detach(), slope
 
 
-def _input_gradient(
-    margin: Margin,
-    sums: NegativeSums,
-    log_sum: Tensor,
-    pull: Tensor,
-    owned: Owned,
-    targets: TargetLogits,
-    directions: Tensor,
-    inverse: Tensor,
-) -> Tensor:
-    """[G, dim]: this rank's part of d loss / d embeddings."""
-    gap = torch.where(pull > 0, sums.reference.double() - log_sum, -torch.inf)
-    gap = torch.where(gap.isnan(), -torch.inf, gap)  # no negative anywhere: both are −inf
-    assert sums.weighted is not None
-    gradient = sums.weighted.mul_((pull * torch.exp(gap) * margin.scale).float()[:, None])
-    owned_pull = pull[owned.images]
-    gradient.index_add_(0, owned.images, (targets.input_slopes * -owned_pull[:, None]).float())
-    if margin.normalises_embeddings:
-        gradient = project(gradient, directions, inverse)
-    along = (targets.norm_slopes * -owned_pull).float()[:, None] * directions[owned.images]
-    return gradient.index_add_(0, owned.images, along)
+@dataclass
+class _TargetPulls:
+    """d loss / d what the targets' logits are made of, float32."""
+
+    on_inputs: Tensor
+    """[T, dim]: x̃."""
+    on_norms: Tensor
+    """[T]: ‖x‖ itself."""
+    on_centres: Tensor
+    """[T, dim]: w̃."""
+
+    @classmethod
+    def of(
+        cls, margin: Margin, shard: Shard, inputs: Tensor, pull: Tensor, owned: Owned, targets: TargetLogits
+    ) -> _TargetPulls:
+        """inputs: [G, dim] s x̃; pull: [G]. See targets.py for the formulas."""
+        pull = -pull[owned.images]
+        by_dot = (pull * targets.by_dot).float()[:, None]
+        centres = shard.weight[owned.rows]
+        on_centres = inputs[owned.images].mul_(by_dot / margin.scale)
+        inverse = inverse_norms(owned.centre_norms)
+        if margin.normalises_centres:
+            centres.mul_(inverse.float()[:, None])
+        else:
+            on_centres.addcmul_(centres, (pull * targets.by_centre_norm * inverse).float()[:, None])
+        on_norms = (pull * targets.by_embedding_norm).float()
+        return cls(centres.mul_(by_dot), on_norms, on_centres)
