@@ -32,7 +32,11 @@ def make_loss(head: HeadConfig) -> Margin:
     try:
         return make_margin(head.loss, **options)
     except HeadInputError as error:
-        raise TrainerInputError(f"--head.{error} for {head.loss}") from None
+        option, _, rest = str(error).partition(" ")
+        if option not in options:
+            raise TrainerInputError(f"--head.loss {head.loss}: {error}") from None
+        setting = {"centres_per_class": "sub-centers", "filter_above": "filter-above"}.get(option, option)
+        raise TrainerInputError(f"--head.{setting} {rest} for {head.loss}") from None
 
 
 def make_head(config: Config, num_classes: int, device: torch.device) -> PartialFC:

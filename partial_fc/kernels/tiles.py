@@ -45,6 +45,7 @@ class TileKernels:
         self._precision = precision_for(dtype, device)
         self._centres = CPU_TILE if device.type == "cpu" else GPU_TILE
         self._arena = Arena(workspace_bytes, device)
+        self._workspace = workspace_bytes
         self._workers = Workers() if device.type == "cpu" else None
 
     def forward(self, shard: Shard, batch: Batch, for_gradient: bool) -> NegativeSums:
@@ -61,7 +62,9 @@ class TileKernels:
             with torch.no_grad():
                 return self._sum(shard, plan, tile, range(first, last), kept, for_gradient)
 
-        return merged(self._shared(work, numbers), kept)
+        # Each worker sums up a [G, dim] of its own.
+        most = 1 + self._workspace // (4 * max(1, batch.inputs.numel()))
+        return merged(self._shared(work, numbers, most), kept)
 
     def update(self, shard: Shard, passes: list[Backpropagated], move: Move) -> None:
         """See Kernels."""
@@ -83,8 +86,12 @@ class TileKernels:
     def _lend(self, elements: int, wanted: bool) -> Loan | None:
         return self._arena.lend(elements, self._precision.keep) if wanted else None
 
-    def _shared(self, work: Callable[[int, int], Result], numbers: int) -> list[Result]:
-        return self._workers.run(work, numbers, LEAST_TILES) if self._workers else [work(0, numbers)]
+    def _shared(
+        self, work: Callable[[int, int], Result], numbers: int, most_shares: int = 1 << 30
+    ) -> list[Result]:
+        if self._workers is None:
+            return [work(0, numbers)]
+        return self._workers.run(work, numbers, LEAST_TILES, most_shares)
 
     def _sum(
         self, shard: Shard, plan: Plan, tile: int, numbers: range, kept: Kept | None, for_gradient: bool

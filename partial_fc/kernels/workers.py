@@ -25,10 +25,12 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
         self._threads = 0
 
-    def run(self, work: Callable[[int, int], Result], count: int, least: int) -> list[Result]:
+    def run(
+        self, work: Callable[[int, int], Result], count: int, least: int, most_shares: int = 1 << 30
+    ) -> list[Result]:
         """[work(first, last), …] over shares of `count` things, in order, each of at least `least`."""
         threads = torch.get_num_threads()
-        shares = max(1, min(threads, count // max(1, least)))
+        shares = max(1, min(threads, count // max(1, least), most_shares))
         if shares == 1:
             return [work(0, count)]
         borders = [count * share // shares for share in range(shares + 1)]
