@@ -67,7 +67,9 @@ def _negatives(shard: Shard, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     centres = shard.weight.double()
     if batch.normalises_centres:
         centres = centres * inverse_norms(row_norms(centres))[:, None]
-    dots = (batch.inputs.double() @ centres.T).view(-1, shard.num_classes, shard.centres_per_class)
+    dots = (batch.inputs.double() @ centres.T).view(
+        len(batch.inputs), shard.num_classes, shard.centres_per_class
+    )
     logits, nearest = dots.max(dim=2)
     slopes = torch.nn.functional.one_hot(nearest, shard.centres_per_class).double()
     if batch.negatives is not None:
