@@ -13,7 +13,7 @@ from typing import Literal
 
 from scipy.special import expit
 
-from partial_fc.errors import HeadInputError
+from partial_fc.errors import require
 from partial_fc.packing import (
     circle_margin,
     code_cosine,
@@ -241,5 +241,4 @@ def _check(
         (0 < scale < math.inf, "scale", "a finite number above 0", scale),
         (0 <= margin < math.inf, "margin", "a finite number of at least 0", margin),
     ):
-        if not holds:
-            raise HeadInputError(f"{name} must be {expected}, got {found}")
+        require(holds, name, expected, found)

@@ -13,3 +13,9 @@ class LabelError(HeadInputError):
 
 class CollectiveError(RuntimeError):
     """An exchange between ranks that failed or did not finish before its deadline."""
+
+
+def require(holds: bool, name: str, expected: str, found: object) -> None:
+    """Raise HeadInputError naming an option, what it must be and what it is, unless it holds."""
+    if not holds:
+        raise HeadInputError(f"{name} must be {expected}, got {found}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from partial_fc.batch import Backpropagated, Shard, owned_images
 from partial_fc.communicator import Communicator, default_communicator
-from partial_fc.errors import HeadInputError, LabelError
+from partial_fc.errors import HeadInputError, LabelError, require
 from partial_fc.exchange import Layout, gather_images, scatter_gradient
 from partial_fc.initial import fill_initial_centres
 from partial_fc.kernels import make_kernels
@@ -75,16 +76,12 @@ class PartialFC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        if embedding_dim < 1:
-            raise HeadInputError(f"embedding_dim must be at least 1, got {embedding_dim}")
+        require(embedding_dim >= 1, "embedding_dim", "at least 1", embedding_dim)
         dtypes = {"compute_dtype": compute_dtype, "moment_dtype": moment_dtype, "wire_dtype": wire_dtype}
         for name, dtype in dtypes.items():
-            if dtype not in DTYPES:
-                raise HeadInputError(f"{name} must be float32 or bfloat16, got {dtype}")
-        if not 0 <= workspace_mib < 2**40:
-            raise HeadInputError(f"workspace_mib must be at least 0 and finite, got {workspace_mib}")
-        if not -(2**63) <= seed < 2**63:
-            raise HeadInputError(f"seed must be a whole number of 64 bits, got {seed}")
+            require(dtype in DTYPES, name, "float32 or bfloat16", dtype)
+        require(0 <= workspace_mib < 2**40, "workspace_mib", "at least 0 and finite", workspace_mib)
+        require(-(2**63) <= seed < 2**63, "seed", "a whole number of 64 bits", seed)
         if margin.has_bias and margin.normalises_centres:
             raise HeadInputError(f"{type(margin).__name__} both has a bias and normalises centres")
         self.num_classes = num_classes
@@ -148,7 +145,8 @@ class PartialFC:
             with torch.no_grad():
                 scale = self._shard.weight.new_tensor(gradient_scale)
                 scaled = passes if gradient_scale == 1 else [one.scaled(scale) for one in passes]
-                self._kernels.update(self._shard, scaled, self._optimiser.mover(lr, self.steps_taken))
+                move = partial(self._optimiser.move, lr=lr, step=self.steps_taken)
+                self._kernels.update(self._shard, scaled, move)
 
     def sharded_state(self) -> dict[str, Tensor]:
         """This rank's state by name; row j of every tensor belongs to class `class_range[0] + j`."""
@@ -177,16 +175,13 @@ class PartialFC:
 
     def _rate(self) -> float:
         rate = self.sample_rate(self.steps_taken) if callable(self.sample_rate) else self.sample_rate
-        if not 0 < rate <= 1:
-            raise HeadInputError(f"sample_rate must be above 0 and at most 1, got {rate}")
+        require(0 < rate <= 1, "sample_rate", "above 0 and at most 1", rate)
         return rate
 
     def _check(self, embeddings: Tensor, labels: Tensor) -> None:
-        if embeddings.dim() != 2 or embeddings.shape[1] != self.embedding_dim:
-            expected = f"[batch, {self.embedding_dim}]"
-            raise HeadInputError(f"embeddings must be {expected}, got {tuple(embeddings.shape)}")
-        if not embeddings.is_floating_point():
-            raise HeadInputError(f"embeddings must be floating point, got {embeddings.dtype}")
+        shape, dim = tuple(embeddings.shape), self.embedding_dim
+        require(len(shape) == 2 and shape[1] == dim, "embeddings", f"[batch, {dim}]", shape)
+        require(embeddings.is_floating_point(), "embeddings", "floating point", embeddings.dtype)
         if labels.dtype != torch.int64:
             raise LabelError(f"labels must be int64, got {labels.dtype}")
         if labels.shape != embeddings.shape[:1]:
@@ -195,7 +190,7 @@ class PartialFC:
 
     def _forward(
         self, embeddings: Tensor, labels: Tensor, for_gradient: bool
-    ) -> tuple[Tensor, Outcome, Layout]:
+    ) -> tuple[Tensor, Outcome | None, Layout]:
         gathered, all_labels, layout = gather_images(self.communicator, embeddings, labels, self._wire)
         self._check_range(all_labels, layout)  # on every rank alike: nobody is left waiting for the others
         selected = None

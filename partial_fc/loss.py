@@ -58,7 +58,7 @@ def run_batch(
     state: dict[str, float],
     draw: Draw,
     for_gradient: bool,
-) -> tuple[Tensor, dict[str, float], Outcome]:
+) -> tuple[Tensor, dict[str, float], Outcome | None]:
     """embeddings: [G, dim] float32, labels: [G] int64, of all ranks; own: this rank's images among them.
 
     Returns the loss, a float32 scalar with the same bits on every rank, and what the margin remembers now.
@@ -95,17 +95,17 @@ def run_batch(
         directions = embeddings[own] * inverse[own, None]
         own_gradient = directions * (penalty_slope * weights)[own, None].float()
 
+    if sums.weighted is None:  # an evaluation, which no gradient is asked of
+        return loss.float(), facts.state, None
     pulls = _TargetPulls.of(margin, shard, inputs, pull, owned, targets)
-    gradient = inputs
-    if sums.weighted is not None:
-        gap = sums.reference.double() - log_sum
-        gap = torch.where(gap.isnan(), -torch.inf, gap)  # no negative anywhere: both are −inf
-        gradient = sums.weighted.mul_((pull * torch.exp(gap) * margin.scale).float()[:, None])
-        gradient.index_add_(0, images, pulls.on_inputs)
-        if margin.normalises_embeddings:
-            gradient = project(gradient, embeddings * inverse[:, None], inverse)
-        along = (inverse[images] * pulls.on_norms)[:, None]
-        gradient.index_add_(0, images, embeddings[images].mul_(along))
+    gap = sums.reference.double() - log_sum
+    gap = torch.where(gap.isnan(), -torch.inf, gap)  # no negative anywhere: both are −inf
+    gradient = sums.weighted.mul_((pull * torch.exp(gap) * margin.scale).float()[:, None])
+    gradient.index_add_(0, images, pulls.on_inputs)
+    if margin.normalises_embeddings:
+        gradient = project(gradient, embeddings * inverse[:, None], inverse)
+    along = (inverse[images] * pulls.on_norms)[:, None]
+    gradient.index_add_(0, images, embeddings[images].mul_(along))
     bias_push = None if shard.bias is None else -pull[images].float()
     passed = Backpropagated(batch, log_sum, pull.float(), owned.rows, pulls.on_centres, bias_push, sums.kept)
     return loss.float(), facts.state, Outcome(gradient, own_gradient, passed)

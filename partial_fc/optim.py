@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from partial_fc.errors import HeadInputError
+from partial_fc.errors import require
 
 Moments = dict[str, Tensor]
 Move = Callable[[ModuleType, Tensor, Moments, slice | Tensor, Tensor, Tensor | None], None]
@@ -30,11 +30,22 @@ class Optimiser:
     """The largest norm of a centre's gradient; a longer one is shortened to it."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
-        _require(self.row_limit > 0, "row_limit", "above 0", self.row_limit)
+        require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        require(self.row_limit > 0, "row_limit", "above 0", self.row_limit)
 
-    def mover(self, lr: float, step: int) -> Move:
-        """What a step does to rows. step: from 1."""
+    def move(
+        self,
+        functions: ModuleType,
+        weight: Tensor,
+        moments: Moments,
+        rows: slice | Tensor,
+        gradient: Tensor,
+        inverse: Tensor | None,
+        *,
+        lr: float,
+        step: int,
+    ) -> None:
+        """Move rows as a Move does, at a learning rate. step: from 1."""
         raise NotImplementedError
 
 
@@ -48,33 +59,23 @@ class SGD(Optimiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
+        require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
 
-    def mover(self, lr: float, step: int) -> Move:
+    def move(
+        self,
+        functions: ModuleType,
+        weight: Tensor,
+        moments: Moments,
+        rows: slice | Tensor,
+        gradient: Tensor,
+        inverse: Tensor | None,
+        *,
+        lr: float,
+        step: int,
+    ) -> None:
         """See Optimiser."""
-
-        def move(
-            functions: ModuleType,
-            weight: Tensor,
-            moments: Moments,
-            rows: slice | Tensor,
-            gradient: Tensor,
-            inverse: Tensor | None,
-        ) -> None:
-            velocity = moments["momentum"]
-            functions.sgd(
-                weight,
-                velocity,
-                rows,
-                gradient,
-                inverse,
-                lr,
-                self.momentum,
-                self.weight_decay,
-                self.row_limit,
-            )
-
-        return move
+        velocity, decay = moments["momentum"], self.weight_decay
+        functions.sgd(weight, velocity, rows, gradient, inverse, lr, self.momentum, decay, self.row_limit)
 
 
 @dataclass(frozen=True)
@@ -93,38 +94,33 @@ class AdamW(Optimiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(all(0 <= beta < 1 for beta in self.betas), "betas", "in [0, 1)", self.betas)
-        _require(self.epsilon > 0, "epsilon", "above 0", self.epsilon)
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", "in [0, 1)", self.betas)
+        require(self.epsilon > 0, "epsilon", "above 0", self.epsilon)
 
-    def mover(self, lr: float, step: int) -> Move:
+    def move(
+        self,
+        functions: ModuleType,
+        weight: Tensor,
+        moments: Moments,
+        rows: slice | Tensor,
+        gradient: Tensor,
+        inverse: Tensor | None,
+        *,
+        lr: float,
+        step: int,
+    ) -> None:
         """See Optimiser."""
-
-        def move(
-            functions: ModuleType,
-            weight: Tensor,
-            moments: Moments,
-            rows: slice | Tensor,
-            gradient: Tensor,
-            inverse: Tensor | None,
-        ) -> None:
-            functions.adamw(
-                weight,
-                moments["mean"],
-                moments["square"],
-                rows,
-                gradient,
-                inverse,
-                lr,
-                self.betas,
-                self.epsilon,
-                self.weight_decay,
-                step,
-                self.row_limit,
-            )
-
-        return move
-
-
-def _require(holds: bool, name: str, expected: str, found: object) -> None:
-    if not holds:
-        raise HeadInputError(f"{name} must be {expected}, got {found}")
+        functions.adamw(
+            weight,
+            moments["mean"],
+            moments["square"],
+            rows,
+            gradient,
+            inverse,
+            lr,
+            self.betas,
+            self.epsilon,
+            self.weight_decay,
+            step,
+            self.row_limit,
+        )

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from partial_fc.margins.base import CosineMargin, Facts, Margin, Targets, monotone_sum, require, sine
+from partial_fc.errors import require
+from partial_fc.margins.base import CosineMargin, Facts, Margin, Targets, monotone_sum, sine
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from partial_fc.errors import HeadInputError
+from partial_fc.errors import require
 
 SMALLEST_SINE = 1e-6
 """Below it a sine has no slope: the true one is infinite at cos θ = ±1, where embedding and centre leave no
@@ -140,12 +140,6 @@ class CosineMargin(Margin):
         kept = (dots <= self.filter_above).to(dots.dtype)
         dots *= kept
         return kept
-
-
-def require(holds: bool, name: str, expected: str, found: object) -> None:
-    """Raise HeadInputError naming an option of a margin, what it must be and what it is, unless it holds."""
-    if not holds:
-        raise HeadInputError(f"{name} must be {expected}, got {found}")
 
 
 def inverse(norms: Tensor) -> Tensor:
