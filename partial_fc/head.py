@@ -162,16 +162,12 @@ class PartialFC:
         per_class: int = getattr(self.margin, "centres_per_class", 1)
         weight = torch.empty((last - first) * per_class, self.embedding_dim, device=device)
         fill_initial_centres(weight, first * per_class, self._seed, INITIAL_STD)
-        names = self._optimiser.moments
-        exact = self._optimiser.exact_moments
-        dtypes = {name: torch.float32 if name in exact else moment_dtype for name in names}
-        moments = {name: torch.zeros_like(weight, dtype=dtype) for name, dtype in dtypes.items()}
+        moments = self._optimiser.first_moments(weight, moment_dtype)
         if not self.margin.has_bias:
             return Shard(first, weight, moments, per_class)
         bias = torch.zeros(last - first, device=device)
-        return Shard(
-            first, weight, moments, per_class, bias, {name: torch.zeros_like(bias) for name in names}
-        )
+        bias_moments = self._optimiser.first_moments(bias, torch.float32)
+        return Shard(first, weight, moments, per_class, bias, bias_moments)
 
     def _rate(self) -> float:
         rate = self.sample_rate(self.steps_taken) if callable(self.sample_rate) else self.sample_rate

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from partial_fc.errors import require
@@ -32,6 +33,11 @@ class Optimiser:
     def __post_init__(self) -> None:
         require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
         require(self.row_limit > 0, "row_limit", "above 0", self.row_limit)
+
+    def first_moments(self, rows: Tensor, dtype: torch.dtype) -> Moments:
+        """What is remembered of rows before the first step: zeros of their shape, of this type."""
+        dtypes = {name: torch.float32 if name in self.exact_moments else dtype for name in self.moments}
+        return {name: torch.zeros_like(rows, dtype=one) for name, one in dtypes.items()}
 
     def move(
         self,
