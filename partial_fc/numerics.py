@@ -8,7 +8,8 @@ from torch import Tensor
 SMALLEST_NORM = 1e-20
 """A shorter row has no direction: its cosines are 0 and so is its gradient."""
 
-
+FURTHEST = 1e30
+"""Logits of numbers beyond all use are kept this near to 0."""
 _BLOCK = 4096
 
 

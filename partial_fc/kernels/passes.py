@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partial_fc.batch import Backpropagated, Shard
 from partial_fc.kernels.arena import Loan
-from partial_fc.kernels.tile import Plan, Tile, as_factors, logits
+from partial_fc.kernels.tile import Plan, Tile, logits
 
 
 @dataclass
@@ -20,6 +20,8 @@ class Kept:
     loan: Loan
     references: list[Tensor | None]
     """For each tile, what was taken from its logits: [G]."""
+    inverses: Tensor | None
+    """[S·K] float32: 1/‖w‖ of the drawn centres, where they are normalised."""
 
     def part(self, tile: Tile, block: slice, rows: int, per_class: int) -> Tensor:
         """Where P of a tile and a block lies: [R, images]; blocks one after the other, `rows` in each."""
@@ -44,37 +46,30 @@ class Pass:
         self.plan = Plan(shard, passed.batch, drawn, tile, multiply)
         self._passed = passed
         self._multiply = multiply
-        self._kept: Kept | None = passed.kept if same_tiles else None
+        self.kept: Kept | None = passed.kept if same_tiles else None
+        """P as the forward pass left it; None: to be made again."""
         # −inf: no class but the target. Nothing is there whose exponential could be taken.
         self._log_sum = torch.where(passed.log_sum.isfinite(), passed.log_sum, 0.0)
         self._per_class = shard.centres_per_class
-        self._images: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
-        self._lock = threading.Lock()
+        # Of each thread the last: neighbouring tiles mostly have the same reference.
+        self._images: dict[int, tuple[Tensor | None, Tensor, Tensor]] = {}
 
     def factors(
         self, shard: Shard, tile: Tile, block: slice, scratch: Tensor, bias_gradient: Tensor
     ) -> tuple[Tensor, Tensor]:
         """P [R, images] and X [images, dim], whose product is the block's part of the gradient."""
-        reference = self._kept.references[tile.number] if self._kept else None
+        reference = self.kept.references[tile.number] if self.kept else None
         images, pulls = self._pulled(reference)
-        if self._kept:
-            rows = self.plan.count * self._per_class
-            part = self._kept.part(tile, block, rows, self._per_class)
-            if shard.bias is not None:  # only where nothing is normalised: these are the bare exponentials
-                bias_gradient.add_(part.float() @ pulls[block])
-            return part, images[block]
-        width = block.stop - block.start
-        out = scratch[: tile.size * width].view(tile.size, width)
-        z, slopes = logits(shard, self.plan, tile, block, self._log_sum[block].float(), out)
-        exponentials = z.exp_()
-        if shard.bias is not None:
-            bias_gradient.add_(exponentials @ pulls[block])
-        return as_factors(exponentials, slopes, tile, self._per_class), images[block]
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether no logit has to be made again."""
-        return self._kept is not None
+        if self.kept:
+            part = self.kept.part(tile, block, self.plan.count * self._per_class, self._per_class)
+        else:
+            width = block.stop - block.start
+            out = scratch[: tile.size * width].view(tile.size, width)
+            log_sum = self._log_sum[block].float()
+            part, _ = logits(shard, self.plan, tile, block, out).factors(log_sum, out)
+        if shard.bias is not None:  # only where nothing is normalised: P is the bare exponentials
+            bias_gradient.add_(part.float() @ pulls[block])
+        return part, images[block]
 
     def has_targets(self, tile: Tile) -> bool:
         """Whether a class of the tile is the target of an image."""
@@ -94,14 +89,13 @@ class Pass:
 
     def _pulled(self, reference: Tensor | None) -> tuple[Tensor, Tensor]:
         """X for exponentials that refer to `reference`, None: to the log-sum; and a exp(r − N)."""
-        with self._lock:
-            found = self._images.get(id(reference))
-            if found is None:
-                pull = self._passed.pull
-                if reference is not None:
-                    gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
-                    pull = (pull * torch.exp(gap)).float()
-                inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
-                # The reference is held as well: an id is one's own only as long as one lives.
-                found = self._images[id(reference)] = (inputs, pull, reference)
-        return found[0], found[1]
+        thread = threading.get_ident()
+        found = self._images.get(thread)
+        if found is None or found[0] is not reference:
+            pull = self._passed.pull
+            if reference is not None:
+                gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
+                pull = (pull * torch.exp(gap)).float()
+            inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
+            found = self._images[thread] = (reference, inputs, pull)
+        return found[1], found[2]

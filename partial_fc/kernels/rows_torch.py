@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from partial_fc.numerics import FURTHEST, row_norms
 from partial_fc.numerics import inverse_norms as inverses
-from partial_fc.numerics import row_norms
 
 Rows = slice | Tensor
 """Which rows of a shard: a slice, or their numbers [rows] int64."""
@@ -18,9 +18,23 @@ def inverse_norms(weight: Tensor, rows: Rows, out: Tensor) -> None:
 
 
 def inverse_norms_and_round(weight: Tensor, rows: Rows, out: Tensor, rounded: Tensor) -> None:
-    """As inverse_norms; and rounded: [rows, dim] bfloat16, the rows to the nearest."""
+    """As inverse_norms; and rounded: [rows, dim] float32 or bfloat16, the rows to the nearest."""
     inverse_norms(weight, rows, out)
     rounded.copy_(weight[rows])
+
+
+def exponentials(dots: Tensor, inverse: Tensor | None, reference: Tensor, out: Tensor, sums: Tensor) -> None:
+    """out = exp(z − reference) / ‖w‖ and sums += Σ_rows exp(z − reference), with z = dots / ‖w‖.
+
+    dots: [rows, images] float32 or bfloat16, −inf at what does not count; inverse: [rows] float32, 1/‖w‖,
+    None for 1; reference: [images] float32; out: [rows, images], float32 or bfloat16, it may be `dots`;
+    sums: [images] float64.
+    """
+    left_out = dots == -torch.inf
+    z = dots.float() if inverse is None else dots.float() * inverse[:, None]
+    values = torch.exp(z.clamp_max(FURTHEST) - reference).masked_fill_(left_out, 0.0)
+    sums += values.sum(dim=0)
+    out.copy_(values if inverse is None else values.mul_(inverse[:, None]))
 
 
 def sgd(

@@ -9,13 +9,11 @@ from torch import Tensor
 
 from partial_fc.batch import NegativeSums, Shard
 from partial_fc.kernels.passes import Kept
-from partial_fc.kernels.tile import BLOCK_IMAGES, FURTHEST, Plan, Tile, logits
+from partial_fc.kernels.tile import BLOCK_IMAGES, Plan, Tile, logits
 
 LARGEST_SUM = 1e15
 """Of a tile's exponentials; beyond it the reference moves. No digit is lost by so large ones, and times the
 inverse of the shortest norm they are still float32."""
-LARGEST_EXPONENT = 34.0
-"""Its logarithm: a logit so far above the first tile's largest counts as no further."""
 
 
 @dataclass
@@ -38,29 +36,24 @@ class Running:
         self.weighted = torch.zeros_like(inputs) if for_gradient else None
         self._settled = [False] * len(plan.blocks)  # whether every image of a block has a reference
 
-    def add(self, shard: Shard, tile: Tile, block: slice, out: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Count a tile in. Returns exp(logits − reference) [classes, images] and the logits' slopes."""
+    def add(self, shard: Shard, tile: Tile, block: slice, dots: Tensor, out: Tensor) -> Tensor:
+        """Count a tile in. Returns P [R, images] as the reference is now; see tile.Logits.factors."""
         number = block.start // BLOCK_IMAGES
-        on_cpu = out.device.type == "cpu"
+        made = logits(shard, self._plan, tile, block, dots)
         if self._settled[number]:
-            z, slopes = logits(shard, self._plan, tile, block, self.reference[block], out)
-            if (
-                not on_cpu
-            ):  # to ask a GPU whether it went well would have it wait: rather never let it go wrong
-                z.clamp_max_(LARGEST_EXPONENT)
-            exponentials = z.exp_()
-            sums = exponentials.sum(dim=0)
-            if not on_cpu or float(sums.max()) < LARGEST_SUM:
+            found, sums = made.factors(self.reference[block], out)
+            if float(sums.max()) < LARGEST_SUM:
                 self.total[block] += sums
-                return exponentials, slopes
-        z, slopes = logits(shard, self._plan, tile, block, None, out)
-        z.clamp_max_(FURTHEST)
-        self._settled[number] = self._refer(block, z.amax(dim=0))
+                return found
+            made = logits(shard, self._plan, tile, block, dots)  # `out` has taken their place
+        self._refer(block, made.largest())
         reference = self.reference[block]
-        z.sub_(torch.where(reference.isneginf(), 0.0, reference))
-        exponentials = z.exp_()
-        self.total[block] += exponentials.sum(dim=0)
-        return exponentials, slopes
+        known = reference.isfinite()
+        # To ask a GPU for a number would have it wait; the largest logits cost it little.
+        self._settled[number] = out.device.type == "cpu" and bool(known.all())
+        found, sums = made.factors(torch.where(known, reference, 0.0), out)
+        self.total[block] += sums
+        return found
 
     def weigh(self, block: slice, factors: Tensor, centres: Tensor) -> None:
         """weighted += factorsᵀ centres; factors: [R, images], centres: [R, dim]."""
@@ -71,8 +64,8 @@ class Running:
         else:
             part.add_(factors.T @ centres)
 
-    def _refer(self, block: slice, largest: Tensor) -> bool:
-        """Let no logit lie above the reference. Returns whether every image has one now."""
+    def _refer(self, block: slice, largest: Tensor) -> None:
+        """Let no logit lie above the reference."""
         before = self.reference[block]
         after = torch.maximum(before, largest)
         decay = torch.where(before.isneginf(), 0.0, torch.exp(before - after))
@@ -81,7 +74,6 @@ class Running:
             self.weighted[block] *= decay[:, None]
         self.reference = self.reference.clone()  # what was kept before refers to the one before
         self.reference[block] = after
-        return not bool(after.isneginf().any())
 
 
 def merged(parts: list[Sums], kept: Kept | None) -> NegativeSums:

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from partial_fc.batch import Batch, Shard
 from partial_fc.kernels.rows import rows_for
+from partial_fc.numerics import FURTHEST
 
 BLOCK_IMAGES = 512
-FURTHEST = 1e30
-"""Logits of numbers beyond all use are kept this near to 0."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,18 @@ class Tiles:
     """Makes a shard's tiles, one after the other, in buffers that the next one takes over."""
 
     def __init__(
-        self, shard: Shard, drawn: Tensor | None, normalised: bool, classes: int, dtype: torch.dtype
+        self,
+        shard: Shard,
+        drawn: Tensor | None,
+        normalised: bool,
+        classes: int,
+        dtype: torch.dtype,
+        known: Tensor | None = None,
     ) -> None:
-        """classes: of a tile; drawn: [S] int64 ascending, None for all; dtype: to multiply centres in."""
+        """classes: of a tile; drawn: [S] int64 ascending, None for all; dtype: to multiply centres in.
+
+        known: 1/‖w‖ of all drawn centres, where it was found before.
+        """
         self._shard, self._drawn, self._classes, self._normalised = shard, drawn, classes, normalised
         self._count = shard.num_classes if drawn is None else drawn.shape[0]
         self._functions = rows_for(shard.weight)
@@ -88,6 +96,7 @@ class Tiles:
         as_they_lie = dtype == torch.float32 and drawn is None
         self._factors = None if as_they_lie else weight.new_empty(size, weight.shape[1], dtype=dtype)
         self._inverses = weight.new_empty(size)
+        self._known = known
         self._within = torch.arange(shard.centres_per_class, device=weight.device)
 
     def tile(self, number: int, with_factors: bool) -> Tile:
@@ -100,81 +109,90 @@ class Tiles:
             classes = self._drawn[first:last]
             rows = (classes[:, None] * per_class + self._within).view(-1)
         size = (last - first) * per_class
+        inverse: Tensor | None
+        if self._known is not None:
+            inverse = self._known[first * per_class : last * per_class]
+            return Tile(number, first, last, classes, rows, size, self._inverses[:0], inverse)
         inverse = self._inverses[:size] if self._normalised else None
-        factors = self._factors[:size] if self._factors is not None and with_factors else None
-        if inverse is not None and factors is not None and factors.dtype != torch.float32:
+        if with_factors and self._factors is not None and inverse is not None:
+            factors = self._factors[:size]
             self._functions.inverse_norms_and_round(shard.weight, rows, inverse, factors)
-        elif inverse is not None:
+            return Tile(number, first, last, classes, rows, size, factors, inverse)
+        if inverse is not None:
             self._functions.inverse_norms(shard.weight, rows, inverse)
-        if factors is not None and (inverse is None or factors.dtype == torch.float32):
-            factors.copy_(shard.weight[rows])
-        if factors is None:
-            factors = shard.weight[rows] if isinstance(rows, slice) else self._inverses[:0]
+        factors = self._inverses[:0]
+        if with_factors:
+            factors = shard.weight[rows]
+            factors = factors if self._factors is None else self._factors[:size].copy_(factors)
         return Tile(number, first, last, classes, rows, size, factors, inverse)
 
 
-def logits(
-    shard: Shard, plan: Plan, tile: Tile, block: slice, reference: Tensor | None, out: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """The logits of a tile less the reference: [classes, images] float32, −inf at targets and undrawn ones.
+@dataclass
+class Logits:
+    """The logits of a tile with a block of images, −inf where a class is undrawn or the image's own."""
 
-    reference: [images] float32, None for 0. out: [R, images] float32, where they are made.
-    Returns them, and d logit / d (inputs·w̃) [R, images] where it is not 1.
-    """
-    inputs = plan.inputs[block]
-    if tile.factors.dtype == torch.float32:
-        torch.mm(tile.factors, inputs.T, out=out)
-    else:
-        out.copy_(tile.factors @ inputs.T)
+    values: Tensor
+    """[classes, images]: z·‖w‖ where there is `inverse`, as it was multiplied; else z, float32."""
+    inverse: Tensor | None
+    """[R]: 1/‖w‖, still to be applied."""
     slopes: Tensor | None = None
-    if shard.is_plain(plan.batch):
-        z = out
-        if tile.inverse is not None and reference is not None:
-            torch.addcmul(-reference[None, :], out, tile.inverse[:, None], out=z)
-        elif tile.inverse is not None:
-            z.mul_(tile.inverse[:, None])
-        elif reference is not None:
-            z.sub_(reference)
-    else:
-        z, slopes = _special_logits(shard, plan, tile, block, out)
-        if reference is not None:
-            z.sub_(reference)
+    """[R, images]: d z / d (inputs·w) of plain logits' others, where it is not 1/‖w‖."""
+
+    def largest(self) -> Tensor:
+        """[images] float32: over the classes, −inf where there is none that counts."""
+        z = self.values
+        if self.inverse is not None:
+            z = (z * self.inverse[:, None]).masked_fill_(z == -torch.inf, -torch.inf)
+        return z.amax(dim=0).float().clamp_max_(FURTHEST)
+
+    def factors(self, reference: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+        """P = exp(z − reference) · d z / d (inputs·w), and Σ_classes exp(z − reference).
+
+        reference: [images] float32; out: [R, images] float32 or bfloat16, where P comes to lie; `values`
+        may lie there. Returns it, and the sums, [images] float64.
+        """
+        sums = torch.zeros_like(reference, dtype=torch.float64)
+        exponentials = self.values if self.slopes is not None else out
+        rows_for(out).exponentials(self.values, self.inverse, reference, exponentials, sums)
+        if self.slopes is not None:
+            per_class = out.shape[0] // exponentials.shape[0]
+            out.copy_(self.slopes.mul_(exponentials.repeat_interleave(per_class, dim=0)))
+        return out, sums
+
+
+def logits(shard: Shard, plan: Plan, tile: Tile, block: slice, dots: Tensor) -> Logits:
+    """The logits of a tile; dots: [R, images], where products are made, and plain logits stay."""
+    torch.mm(tile.factors, plan.inputs[block].T, out=dots)
+    made = Logits(dots, tile.inverse)
+    if not shard.is_plain(plan.batch):
+        made = _special(shard, plan, tile, block, dots)
     if plan.mask is not None:
-        z[plan.mask[tile.first : tile.last]] = -torch.inf
+        made.values[plan.mask[tile.first : tile.last]] = -torch.inf
     targets, classes = plan.targets(tile.number)
     if targets.numel():
         images = plan.batch.owned[targets] - block.start
-        inside = (images >= 0) & (images < z.shape[1])
-        z[classes[inside], images[inside]] = -torch.inf
-    return z, slopes
+        inside = (images >= 0) & (images < dots.shape[1])
+        made.values[classes[inside], images[inside]] = -torch.inf
+    return made
 
 
-def _special_logits(
-    shard: Shard, plan: Plan, tile: Tile, block: slice, out: Tensor
-) -> tuple[Tensor, Tensor | None]:
+def _special(shard: Shard, plan: Plan, tile: Tile, block: slice, dots: Tensor) -> Logits:
     """With sub-centres, a margin that changes negatives, or a bias."""
-    batch, slopes = plan.batch, None
+    batch = plan.batch
+    z = dots.float()
+    slopes = None if tile.inverse is None else tile.inverse[:, None].expand_as(z).contiguous()
     if tile.inverse is not None:
-        out.mul_(tile.inverse[:, None])
-    z = out
+        z.mul_(tile.inverse[:, None])
     if shard.centres_per_class > 1:
-        of_class = out.view(-1, shard.centres_per_class, out.shape[1])
+        of_class = z.view(-1, shard.centres_per_class, z.shape[1])
         z, nearest = of_class.max(dim=1)
-        slopes = torch.zeros_like(of_class).scatter_(1, nearest[:, None, :], 1.0)
+        chosen = torch.zeros_like(of_class).scatter_(1, nearest[:, None, :], 1.0).flatten(0, 1)
+        slopes = chosen if slopes is None else slopes.mul_(chosen)
     if batch.negatives is not None:
         z.mul_(1 / batch.scale)
-        changed = batch.negatives(z, block)
+        changed = batch.negatives(z, block).repeat_interleave(shard.centres_per_class, dim=0)
         z.mul_(batch.scale)
-        slopes = changed if slopes is None else slopes.mul_(changed[:, None, :])
+        slopes = changed if slopes is None else slopes.mul_(changed)
     if shard.bias is not None:
         z.add_(shard.bias[tile.classes][:, None])
-    return z, None if slopes is None else slopes.flatten(0, 1) if slopes.dim() == 3 else slopes
-
-
-def as_factors(exponentials: Tensor, slopes: Tensor | None, tile: Tile, per_class: int) -> Tensor:
-    """[classes, images] of exponentials to [R, images]: times the logits' slopes and 1/‖w‖, in place."""
-    if slopes is not None:
-        if per_class > 1:
-            exponentials = exponentials.repeat_interleave(per_class, dim=0)
-        exponentials = slopes.mul_(exponentials)
-    return exponentials if tile.inverse is None else exponentials.mul_(tile.inverse[:, None])
+    return Logits(z, None, slopes)

@@ -25,14 +25,15 @@ from partial_fc.kernels.passes import Kept, Pass
 from partial_fc.kernels.precision import precision_for
 from partial_fc.kernels.rows import rows_for
 from partial_fc.kernels.sums import Running, Sums, merged
-from partial_fc.kernels.tile import BLOCK_IMAGES, Plan, Tile, Tiles, as_factors
+from partial_fc.kernels.tile import BLOCK_IMAGES, Plan, Tile, Tiles
 from partial_fc.kernels.workers import Workers
 from partial_fc.optim import Move
 
 Result = TypeVar("Result")
 
-CPU_TILE = 1024
-"""Centres a tile: their logits and exponentials for 128 images stay in a core's second cache."""
+CPU_TILE = {torch.float32: 1024, torch.bfloat16: 2048}
+"""Centres a tile, by what is multiplied: as many bytes. Smaller ones spend more on sums, larger ones leave
+the caches."""
 GPU_TILE = 16384
 LEAST_TILES = 4
 """A thread is not woken for fewer."""
@@ -43,7 +44,7 @@ class TileKernels:
 
     def __init__(self, dtype: torch.dtype, workspace_bytes: int, device: torch.device) -> None:
         self._precision = precision_for(dtype, device)
-        self._centres = CPU_TILE if device.type == "cpu" else GPU_TILE
+        self._centres = CPU_TILE[self._precision.multiply] if device.type == "cpu" else GPU_TILE
         self._arena = Arena(workspace_bytes, device)
         self._workspace = workspace_bytes
         self._workers = Workers() if device.type == "cpu" else None
@@ -56,7 +57,11 @@ class TileKernels:
         images = batch.inputs.shape[0]
         plan = Plan(shard, batch, batch.selected, tile, self._precision.multiply)
         loan = self._lend(count * shard.centres_per_class * images, for_gradient)
-        kept = None if loan is None else Kept(loan, [None] * numbers)
+        kept = None
+        if loan is not None:
+            rows = count * shard.centres_per_class
+            inverses = shard.weight.new_empty(rows) if batch.normalises_centres else None
+            kept = Kept(loan, [None] * numbers, inverses)
 
         def work(first: int, last: int) -> Sums:
             with torch.no_grad():
@@ -96,29 +101,26 @@ class TileKernels:
     def _sum(
         self, shard: Shard, plan: Plan, tile: int, numbers: range, kept: Kept | None, for_gradient: bool
     ) -> Sums:
-        inputs = plan.batch.inputs
         per_class = shard.centres_per_class
         running = Running(plan, for_gradient)
-        scratch = torch.empty(tile * per_class * min(BLOCK_IMAGES, inputs.shape[0]), device=inputs.device)
-        multiply, keep = self._precision.multiply, self._precision.keep
-        normalised = plan.batch.normalises_centres
-        tiles = Tiles(shard, plan.drawn, normalised, tile, multiply)
+        multiply = self._precision.multiply
+        most = tile * per_class * min(BLOCK_IMAGES, plan.inputs.shape[0])
+        scratch = torch.empty(most, device=plan.inputs.device, dtype=multiply)
+        tiles = Tiles(shard, plan.drawn, plan.batch.normalises_centres, tile, multiply)
         for one in (tiles.tile(number, with_factors=True) for number in numbers):
             for block in plan.blocks:
-                place = kept.part(one, block, plan.count * per_class, per_class) if kept else None
-                direct = place is not None and keep == torch.float32 and shard.is_plain(plan.batch)
                 shape = one.size, block.stop - block.start
-                out = place if direct and place is not None else scratch[: shape[0] * shape[1]].view(shape)
-                exponentials, slopes = running.add(shard, one, block, out)
-                if not for_gradient:
-                    continue
-                factors = as_factors(exponentials, slopes, one, per_class)
-                if place is not None and not direct:
-                    place.copy_(factors)
-                rounded = place if place is not None and keep == multiply else factors.to(multiply)
-                running.weigh(block, rounded, one.factors)
+                dots = scratch[: shape[0] * shape[1]].view(shape)
+                out = kept.part(one, block, plan.count * per_class, per_class) if kept else dots
+                if out.dtype == multiply:
+                    dots = out
+                found = running.add(shard, one, block, dots, out)
+                if for_gradient:
+                    running.weigh(block, found.to(multiply), one.factors)
             if kept:
                 kept.references[one.number] = running.reference
+                if kept.inverses is not None and one.inverse is not None:
+                    kept.inverses[one.first * per_class : one.last * per_class] = one.inverse
         return Sums(running.reference, running.total, running.weighted)
 
     def _move(
@@ -128,12 +130,13 @@ class TileKernels:
         per_class, dim = shard.centres_per_class, shard.weight.shape[1]
         multiply = self._precision.multiply
         most_images = max(min(BLOCK_IMAGES, one.plan.batch.inputs.shape[0]) for one in passes)
-        scratch = torch.empty(tile * per_class * most_images, device=device)
+        scratch = torch.empty(tile * per_class * most_images, device=device, dtype=multiply)
         gradients = torch.empty(tile * per_class, dim, device=device)
         normalised = passes[0].plan.batch.normalises_centres
         alone = len(passes) == 1 and len(passes[0].plan.blocks) == 1
-        tiles = Tiles(shard, drawn, normalised, tile, multiply)
-        made_again = any(not each.is_kept for each in passes)
+        made_again = any(each.kept is None for each in passes)
+        known = None if made_again or passes[0].kept is None else passes[0].kept.inverses
+        tiles = Tiles(shard, drawn, normalised, tile, multiply, known)
         for one in (tiles.tile(number, made_again) for number in numbers):
             gradient = gradients[: one.size]
             bias_gradient = gradient.new_zeros(one.last - one.first)

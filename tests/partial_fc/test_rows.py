@@ -46,6 +46,37 @@ def test_norms_and_rounding(rows: Any) -> None:
     assert found[1][~numbers].isnan().all()
 
 
+@pytest.mark.parametrize("taken", DTYPES)
+@pytest.mark.parametrize("kept", DTYPES)
+@pytest.mark.parametrize("normalised", [False, True])
+def test_exponentials(taken: torch.dtype, kept: torch.dtype, normalised: bool) -> None:
+    dots = (made(torch.float32, 1, (150, 37)) * 8).to(taken)
+    dots[3] = -math.inf
+    dots[5] = 0.0
+    dots[:, 7] = -math.inf
+    dots[4, 8], dots[6, 9], dots[2, 10] = math.nan, math.inf, 1e30
+    dots[8, 11], dots[9, 12] = -80.0, -200.0
+    inverse = made(torch.float32, 2, (150, 1)).abs().view(-1) + 0.2 if normalised else None
+    if inverse is not None:
+        inverse[5] = 0.0
+    reference = made(torch.float32, 3, (37, 1)).view(-1)
+    results = []
+    for module, place in ((rows_torch, "other"), (rows_numba, "other"), (rows_numba, "same")):
+        own = dots.clone()
+        out = own if place == "same" and kept == taken else torch.empty(150, 37, dtype=kept)
+        sums = torch.ones(37, dtype=torch.float64)
+        module.exponentials(own, inverse, reference, out, sums)
+        results.append((out, sums))
+    (expected, expected_sums), *others = results
+    tolerance = 2e-6 if kept == torch.float32 else 1e-2
+    for out, sums in others:
+        torch.testing.assert_close(out, expected, rtol=tolerance * 3, atol=1e-37, equal_nan=True)
+        torch.testing.assert_close(sums, expected_sums, rtol=1e-5, atol=0.0, equal_nan=True)
+    assert sums[8].isnan()
+    assert sums[9].isinf()
+    assert sums[7] == 1, "nothing counts"
+
+
 @pytest.mark.parametrize("rows", ROWS, ids=["slice", "numbers"])
 @pytest.mark.parametrize("moment", DTYPES)
 @pytest.mark.parametrize("gradient", DTYPES)
