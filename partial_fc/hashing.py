@@ -32,13 +32,14 @@ def hash_pair(seed: int, first: int | Tensor, second: Tensor) -> Tensor:
     return _mix(_mix(first * _GOLDEN ^ key) + (second + 1) * _GOLDEN)
 
 
-def uniform_pair(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Two float64 numbers of each hash: one above 0 and below 1, one from 0 and below 1."""
-    return (shift_right(bits, 32).double() + 0.5) / 2**32, (bits & 0xFFFFFFFF).double() / 2**32
+def uniform_pair(bits: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Two numbers of each hash: one above 0, one from 0, neither above 1."""
+    first = (shift_right(bits, 32).to(dtype) + 0.5) / 2**32
+    return first, (bits & 0xFFFFFFFF).to(dtype) / 2**32
 
 
-def normal_pair(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Two independent standard normal float64 numbers of each hash (Box and Muller 1958)."""
-    first, second = uniform_pair(bits)
-    radius, angle = torch.sqrt(-2 * torch.log(first)), 2 * math.pi * second
+def normal_pair(bits: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Two independent standard normal numbers of each hash (Box and Muller 1958)."""
+    first, second = uniform_pair(bits, dtype)
+    radius, angle = first.log_().mul_(-2).sqrt_(), second.mul_(2 * math.pi)
     return radius * torch.cos(angle), radius * torch.sin(angle)

@@ -17,10 +17,13 @@ from tyro.conf import arg
 
 from launch.bench.measure import Measured, measure
 from launch.bench.rivals import Case
+from launch.bench.scaling import show_limits, show_scaling
 from launch.bench.show import plot, show
 from launch.errors import LaunchInputError
 
 SLOWER = 0.05
+VARIANTS = ("float32", "bfloat16", "sampled", "again")
+RIVAL_NAMES = ("loss_parallel", "metric-learning", "none")
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class HeadBenchOptions:
     of_ranks: int = 0
     """Measure one rank's work in a job of so many ranks instead; the others stand in."""
     steps: int = 3
-    """Steps measured after one to warm up; the median counts."""
+    """Steps measured after one to warm up; the median counts. 0: the first alone, if it takes minutes."""
     peer: Path | None = None
     """A checkout of arcface_torch (the folder of partial_fc_v2.py), run on the CPU beside ours."""
-    rivals: Annotated[tuple[str, ...], arg(metavar="NAME …")] = ("loss_parallel", "metric-learning")
+    variants: Annotated[tuple[str, ...], arg(metavar="NAME …")] = VARIANTS
+    """Of ours: float32, bfloat16, sampled (rate 0.1), again (exponentials made again, never kept)."""
+    rivals: Annotated[tuple[str, ...], arg(metavar="NAME …")] = RIVAL_NAMES[:2]
     """What else to measure: loss_parallel, metric-learning, none."""
     bandwidth: float = 25.0
     """Of the network, Gbit/s, for the computed time on the wire."""
@@ -57,16 +62,16 @@ class HeadBenchOptions:
     """An earlier --json; what lost more than 5 % of its ratio to the floor is named, with exit code 1."""
 
     def __post_init__(self) -> None:
-        for name in ("ranks", "threads", "batch_size", "embedding_dim", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.of_ranks < 0:
-            raise ValueError(f"of_ranks must be 0 or more, got {self.of_ranks}")
+        least = {"ranks": 1, "threads": 1, "batch_size": 1, "embedding_dim": 1, "steps": 0, "of_ranks": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} must be {smallest} or more, got {getattr(self, name)}")
         if not self.classes or min(self.classes) < 1:
             raise ValueError(f"classes must be 1 or more, got {self.classes}")
-        for name in self.rivals:
-            if name not in ("loss_parallel", "metric-learning", "none"):
-                raise ValueError(f"rivals must be loss_parallel, metric-learning or none, got {name}")
+        for option, known in (("variants", VARIANTS), ("rivals", RIVAL_NAMES)):
+            for name in getattr(self, option):
+                if name not in known:
+                    raise ValueError(f"{option} must be of {', '.join(known)}, got {name}")
         for name in ("bandwidth", "latency"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
@@ -94,6 +99,9 @@ def head(options: HeadBenchOptions) -> int:
             rows.append(Row(case, None, str(error)))
         print(f": {time.monotonic() - begun:.0f} s", flush=True)
     show(rows, options.bandwidth, options.latency)
+    if options.of_ranks:
+        show_limits(rows, options.bandwidth, options.latency)
+    show_scaling(rows)
     if options.json:
         _write(options.json, rows)
     if options.plot:
@@ -114,8 +122,13 @@ def cases(options: HeadBenchOptions) -> list[Case]:
             threads=options.threads,
             of_ranks=options.of_ranks,
         )
-        found += [ours, replace(ours, dtype="bfloat16")]
-        found += [replace(ours, sample_rate=0.1), replace(ours, workspace_mib=0.0)]
+        variants = {
+            "float32": ours,
+            "bfloat16": replace(ours, dtype="bfloat16"),
+            "sampled": replace(ours, sample_rate=0.1),
+            "again": replace(ours, workspace_mib=0.0),
+        }
+        found += [case for name, case in variants.items() if name in options.variants]
         if options.of_ranks:
             continue
         if options.peer:

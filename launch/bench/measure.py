@@ -36,6 +36,9 @@ class Measured:
     """Sent by a rank in a step; 0 where it is not counted."""
     floor_s: float
     """The step's three matrix products alone, at the machine's best."""
+    memory_s: float
+    """What a step cannot but move, at the memory's speed: centres read by the forward pass, centres and
+    momentum read and written by the update, exponentials written and read where they are kept."""
     loss: float
     """The first step's."""
 
@@ -80,6 +83,7 @@ def _slowest(ranks: list[Measured]) -> Measured:
         max(one.extra_mib for one in ranks),
         max(one.wire_bytes for one in ranks),
         max(one.floor_s for one in ranks),
+        max(one.memory_s for one in ranks),
         ranks[0].loss,
     )
 
@@ -103,7 +107,7 @@ def _rank(rank: int, world_size: int, store: str, case: Case, steps: int, result
 def _measured(rank: int, case: Case, steps: int) -> Measured:
     device = torch.device("cpu")
     embeddings, labels = _batch(rank, case)
-    floor = gemm_floor(case)
+    floor, memory = gemm_floor(case), memory_floor(case)
     warm_up = RIVALS[case.rival](_small(case), device)  # imports and compilers are no part of a step's memory
     warm_up.step(embeddings.clone().requires_grad_(), labels % _small(case).classes)
     del warm_up
@@ -119,8 +123,9 @@ def _measured(rank: int, case: Case, steps: int) -> Measured:
         losses.append(rival.step(x, labels))
         seconds.append(time.perf_counter() - begun)
     extra = _peak_mib() - before - rival.state_bytes / MIB
-    middle = sorted(seconds[1:])[steps // 2]
-    return Measured(middle, extra, rival.wire_bytes, floor, losses[0])
+    counted = seconds[1:] or seconds
+    middle = sorted(counted)[len(counted) // 2]
+    return Measured(middle, extra, rival.wire_bytes, floor, memory, losses[0])
 
 
 def _batch(rank: int, case: Case) -> tuple[Tensor, Tensor]:
@@ -138,7 +143,7 @@ def gemm_floor(case: Case) -> float:
 
     Over rows that do not fit the caches, as the centres do not; by each thread on rows of its own.
     """
-    ranks = case.of_ranks or case.ranks
+    ranks = case.shared_by
     images, dim = min(case.batch_size * ranks, 512), case.embedding_dim
     dtype = getattr(torch, case.dtype)
     rows = 32 * max(TILES)
@@ -160,6 +165,20 @@ def gemm_floor(case: Case) -> float:
     torch.set_num_threads(threads)
     share = case.classes / ranks * case.sample_rate * case.batch_size * ranks / images
     return best * share / rows / case.threads
+
+
+def memory_floor(case: Case) -> float:
+    """Seconds to move what a step of ours cannot but move; the speed is that of adding to a long row."""
+    row = torch.zeros(2**25)
+    best = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        row.add_(1.0)
+        best = min(best, time.perf_counter() - begun)
+    speed = 2 * 4 * row.numel() / best
+    rows = case.classes / case.shared_by * case.sample_rate
+    moved = 5 * 4 * case.embedding_dim + (2 * case.kept_bytes if case.keeps else 0)
+    return rows * moved / speed
 
 
 def _resident_mib() -> float:

@@ -40,6 +40,23 @@ class Case:
     peer: str = ""
 
     @property
+    def shared_by(self) -> int:
+        """The ranks that share the classes."""
+        return self.of_ranks or self.ranks
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the exponentials of a class and all gathered images take."""
+        return self.batch_size * self.shared_by * (2 if self.dtype == "bfloat16" else 4)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether ours has room to keep them for the update."""
+        return (
+            self.classes / self.shared_by * self.sample_rate * self.kept_bytes <= self.workspace_mib * 2**20
+        )
+
+    @property
     def name(self) -> str:
         """The row's, without the number of classes."""
         rate = f", rate {self.sample_rate:g}" if self.sample_rate < 1 else ""

@@ -45,7 +45,7 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
             f"{found.extra_mib:,.0f}",
             f"{found.wire_bytes / 1024:,.1f}" if found.wire_bytes else "–",
             f"{wire_ms:.2f}" if found.wire_bytes else "–",
-            f"{found.loss:.4f}",
+            "–" if case.of_ranks else f"{found.loss:.4f}",
         )
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.bench.scaling import growth
 from launch.cli import main
 
 SMALL = [
@@ -48,8 +49,28 @@ def test_a_small_run_measures_all_and_can_be_compared(
 
 
 def test_one_rank_of_many(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--classes", "100000", "--of-ranks", "64"]) == 0
-    assert "loss_parallel" not in capsys.readouterr().out
+    words = ["--classes", "100000", "--of-ranks", "64", "--variants", "float32", "again", "--steps", "0"]
+    assert main([*SMALL, *words]) == 0
+    said = capsys.readouterr().out
+    assert "loss_parallel" not in said
+    assert "bfloat16" not in said
+    assert "cosface float32, 100,000 classes, one rank of 64, 512 images: products" in said
+    assert "(three)" in said
+    assert "(four)" in said, "where exponentials are made again"
+
+
+def test_growth_finds_the_fixed_part_and_the_cost_of_a_class() -> None:
+    fixed, slope, least, most = growth([(count, 0.5 + 2e-6 * count) for count in (1000, 10_000, 10**6)])
+    assert (fixed, slope, least, most) == pytest.approx((0.5, 2e-6, 1.0, 1.0))
+    *_, least, most = growth([(10_000, 0.1), (20_000, 0.3), (40_000, 0.4)])
+    assert least < 0.95
+    assert most > 1.05
+
+
+def test_several_sizes_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--classes", "200", "400", "800", "--variants", "bfloat16", "--rivals", "none"]
+    assert main([*SMALL, *words]) == 0
+    assert "cosface bfloat16: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -57,7 +78,11 @@ def test_one_rank_of_many(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["bench", "loader"], "unknown benchmark 'loader'"),
         ([*SMALL, "--ranks", "0"], "--ranks must be 1 or more, got 0"),
-        ([*SMALL, "--rivals", "megatron"], "--rivals must be loss_parallel, metric-learning or none"),
+        (
+            [*SMALL, "--rivals", "megatron"],
+            "--rivals must be of loss_parallel, metric-learning, none, got",
+        ),
+        ([*SMALL, "--variants", "float8"], "--variants must be of float32, bfloat16, sampled, again"),
         ([*SMALL, "--against", "/no/such.json"], "--against /no/such.json: cannot be read"),
     ],
 )
