@@ -159,7 +159,7 @@ class PartialFC:
     def _new_shard(self, moment_dtype: torch.dtype, device: torch.device) -> Shard:
         ranks = self.communicator
         first, last = class_range(self.num_classes, ranks.rank, ranks.world_size)
-        per_class: int = getattr(self.margin, "centres_per_class", 1)
+        per_class = self.margin.sub_centres
         weight = torch.empty((last - first) * per_class, self.embedding_dim, device=device)
         fill_initial_centres(weight, first * per_class, self._seed, INITIAL_STD)
         moments = self._optimiser.first_moments(weight, moment_dtype)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from partial_fc.errors import require
+from partial_fc.numerics import inverse_norms
 
 SMALLEST_SINE = 1e-6
 """Below it a sine has no slope: the true one is infinite at cos θ = ±1, where embedding and centre leave no
@@ -74,6 +75,11 @@ class Margin:
         return False
 
     @property
+    def sub_centres(self) -> int:
+        """K, the centres of a class."""
+        return 1
+
+    @property
     def changes_negatives(self) -> bool:
         """Whether `negatives` must be called for every tile of dot products."""
         return False
@@ -106,9 +112,9 @@ class Margin:
         """[T]: cos θ between embedding and centre, whichever of them the margin normalises."""
         cosine = targets.dot
         if not self.normalises_embeddings:
-            cosine = cosine * inverse(targets.embedding_norm)
+            cosine = cosine * inverse_norms(targets.embedding_norm)
         if not self.normalises_centres:
-            cosine = cosine * inverse(targets.centre_norm)
+            cosine = cosine * inverse_norms(targets.centre_norm)
         return cosine.clamp(-1.0, 1.0)
 
 
@@ -130,6 +136,11 @@ class CosineMargin(Margin):
             require(0 < self.filter_above <= 1, "filter_above", "above 0 and at most 1", self.filter_above)
 
     @property
+    def sub_centres(self) -> int:
+        """See Margin."""
+        return self.centres_per_class
+
+    @property
     def changes_negatives(self) -> bool:
         """See Margin."""
         return self.filter_above is not None
@@ -140,11 +151,6 @@ class CosineMargin(Margin):
         kept = (dots <= self.filter_above).to(dots.dtype)
         dots *= kept
         return kept
-
-
-def inverse(norms: Tensor) -> Tensor:
-    """1 / norm, 0 for a norm of 0."""
-    return torch.where(norms > 0, 1 / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
 
 
 def sine(cosine: Tensor) -> Tensor:
