@@ -23,7 +23,8 @@ def row_norms(rows: Tensor) -> Tensor:
 
 def inverse_norms(norms: Tensor) -> Tensor:
     """1 / norm, and 0 where the row is too short to have a direction."""
-    return torch.where(norms >= SMALLEST_NORM, 1 / norms, torch.zeros_like(norms))
+    # The clamp keeps the slope finite where `where` throws the value away.
+    return torch.where(norms >= SMALLEST_NORM, 1 / norms.clamp_min(SMALLEST_NORM), 0.0)
 
 
 def project(gradient: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:
