@@ -19,9 +19,10 @@ from torch.autograd.function import once_differentiable
 
 from partial_fc.batch import Backpropagated, Shard, owned_images
 from partial_fc.communicator import Communicator, default_communicator
-from partial_fc.errors import HeadInputError, LabelError, require
+from partial_fc.errors import HeadInputError, require
 from partial_fc.exchange import Layout, gather_images, scatter_gradient
 from partial_fc.initial import fill_initial_centres
+from partial_fc.inputs import check_batch, check_classes
 from partial_fc.kernels import make_kernels
 from partial_fc.loss import Draw, Outcome, run_batch
 from partial_fc.margins import Margin
@@ -125,7 +126,7 @@ class PartialFC:
         Raises LabelError for labels of a wrong type, shape or range, HeadInputError for wrong embeddings,
         CollectiveError when a rank does not come.
         """
-        self._check(embeddings, labels)
+        check_batch(embeddings, labels, self.embedding_dim)
         if torch.is_grad_enabled() and not embeddings.requires_grad:
             embeddings = embeddings.detach().requires_grad_()  # a frozen backbone: the centres still learn
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -174,21 +175,11 @@ class PartialFC:
         require(0 < rate <= 1, "sample_rate", "above 0 and at most 1", rate)
         return rate
 
-    def _check(self, embeddings: Tensor, labels: Tensor) -> None:
-        shape, dim = tuple(embeddings.shape), self.embedding_dim
-        require(len(shape) == 2 and shape[1] == dim, "embeddings", f"[batch, {dim}]", shape)
-        require(embeddings.is_floating_point(), "embeddings", "floating point", embeddings.dtype)
-        if labels.dtype != torch.int64:
-            raise LabelError(f"labels must be int64, got {labels.dtype}")
-        if labels.shape != embeddings.shape[:1]:
-            expected_shape, found = tuple(embeddings.shape[:1]), tuple(labels.shape)
-            raise LabelError(f"labels must be {expected_shape} beside these embeddings, got {found}")
-
     def _forward(
         self, embeddings: Tensor, labels: Tensor, for_gradient: bool
     ) -> tuple[Tensor, Outcome | None, Layout]:
         gathered, all_labels, layout = gather_images(self.communicator, embeddings, labels, self._wire)
-        self._check_range(all_labels, layout)  # on every rank alike: nobody is left waiting for the others
+        check_classes(all_labels, self.num_classes, layout)  # on every rank alike: nobody is left waiting
         selected = None
         if for_gradient:  # the loss of an evaluation is over all classes
             classes = owned_images(all_labels, self._shard)[1]
@@ -215,17 +206,6 @@ class PartialFC:
         with self._lock:
             self._backpropagated.append(outcome.passed.scaled(loss_gradient))
         return gradient * (loss_gradient * self.communicator.world_size)
-
-    def _check_range(self, labels: Tensor, layout: Layout) -> None:
-        wrong = torch.nonzero((labels < -1) | (labels >= self.num_classes)).view(-1)
-        if wrong.numel():
-            place, rank = int(wrong[0]), 0
-            while place >= layout.sizes[rank]:
-                place, rank = place - layout.sizes[rank], rank + 1
-            raise LabelError(
-                f"rank {rank}: label {int(labels[wrong[0]])} of image {place} in its batch is no class: "
-                f"expected 0 to {self.num_classes - 1}, or -1 for none"
-            )
 
 
 class _MarginLoss(torch.autograd.Function):

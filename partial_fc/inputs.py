@@ -1,0 +1,34 @@
+"""What a loss over all ranks accepts: embeddings and labels of a rank, and labels that are classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from partial_fc.errors import LabelError, require
+from partial_fc.exchange import Layout
+
+
+def check_batch(embeddings: Tensor, labels: Tensor, dim: int) -> None:
+    """Raise HeadInputError unless embeddings are [batch, dim] float, LabelError unless labels are [batch] int64."""
+    shape = tuple(embeddings.shape)
+    require(len(shape) == 2 and shape[1] == dim, "embeddings", f"[batch, {dim}]", shape)
+    require(embeddings.is_floating_point(), "embeddings", "floating point", embeddings.dtype)
+    if labels.dtype != torch.int64:
+        raise LabelError(f"labels must be int64, got {labels.dtype}")
+    if labels.shape != embeddings.shape[:1]:
+        expected, found = tuple(embeddings.shape[:1]), tuple(labels.shape)
+        raise LabelError(f"labels must be {expected} beside these embeddings, got {found}")
+
+
+def check_classes(labels: Tensor, num_classes: int, layout: Layout) -> None:
+    """labels: [G] of all ranks. Raise LabelError, on every rank alike, for one that is no class and not -1."""
+    wrong = torch.nonzero((labels < -1) | (labels >= num_classes)).view(-1)
+    if wrong.numel():
+        place, rank = int(wrong[0]), 0
+        while place >= layout.sizes[rank]:
+            place, rank = place - layout.sizes[rank], rank + 1
+        raise LabelError(
+            f"rank {rank}: label {int(labels[wrong[0]])} of image {place} in its batch is no class: "
+            f"expected 0 to {num_classes - 1}, or -1 for none"
+        )
