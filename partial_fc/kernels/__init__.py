@@ -2,6 +2,7 @@
 
 reference   dense, float64, as the formulas read; for tests and for small sets
 tiles       what trains: tile by tile, on a CPU with numba's rows and threads of its own, on a GPU by torch
+triton      what trains on GPUs: exponentials and optimisers' updates fused by Triton
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
 from partial_fc.errors import HeadInputError
 from partial_fc.optim import Move
 
-KERNELS = ("auto", "reference", "tiles")
+KERNELS = ("auto", "reference", "tiles", "triton")
 
 
 class Kernels(Protocol):
@@ -31,12 +32,23 @@ class Kernels(Protocol):
 
 def make_kernels(name: str, dtype: torch.dtype, workspace_bytes: int, device: torch.device) -> Kernels:
     """The kernels by name, "auto" being the fastest for the device. Raises HeadInputError."""
+    if name not in KERNELS:
+        raise HeadInputError(f"kernels must be one of {', '.join(KERNELS)}, got {name!r}")
     if name == "reference":
         from partial_fc.kernels.reference import ReferenceKernels
 
         return ReferenceKernels()
-    if name in ("auto", "tiles"):
-        from partial_fc.kernels.tiles import TileKernels
+    if name == "triton" or (name == "auto" and device.type == "cuda"):
+        try:
+            from partial_fc.kernels.triton_kernels import TritonKernels
 
-        return TileKernels(dtype, workspace_bytes, device)
-    raise HeadInputError(f"kernels must be one of {', '.join(KERNELS)}, got {name!r}")
+            return TritonKernels(dtype, workspace_bytes, device)
+        except ImportError:
+            if name == "triton":
+                raise HeadInputError(
+                    "kernels 'triton' needs the package triton, which is not installed: pip install triton, "
+                    "or take 'auto' or 'tiles'"
+                ) from None
+    from partial_fc.kernels.tiles import TileKernels
+
+    return TileKernels(dtype, workspace_bytes, device)

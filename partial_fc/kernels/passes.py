@@ -44,7 +44,7 @@ class Pass:
         same_tiles: bool,
     ) -> None:
         self.plan = Plan(shard, passed.batch, drawn, tile, multiply)
-        self._passed = passed
+        self.passed = passed
         self._multiply = multiply
         self.kept: Kept | None = passed.kept if same_tiles else None
         """P as the forward pass left it; None: to be made again."""
@@ -75,27 +75,32 @@ class Pass:
         """Whether a class of the tile is the target of an image."""
         return self.plan.targets(tile.number)[0].numel() > 0
 
-    def push_targets(self, tile: Tile, per_class: int, gradient: Tensor, bias_gradient: Tensor) -> None:
-        """Add the targets' part."""
-        targets, classes = self.plan.targets(tile.number)
-        if not targets.numel():
-            return
-        passed = self._passed
-        rows = classes * per_class + passed.rows[targets] % per_class
-        push = passed.push[targets]
-        gradient.index_add_(0, rows, push if tile.inverse is None else push * tile.inverse[rows][:, None])
-        if passed.bias_push is not None:
-            bias_gradient.index_add_(0, classes, passed.bias_push[targets])
-
     def _pulled(self, reference: Tensor | None) -> tuple[Tensor, Tensor]:
         """X for exponentials that refer to `reference`, None: to the log-sum; and a exp(r − N)."""
         thread = threading.get_ident()
         found = self._images.get(thread)
         if found is None or found[0] is not reference:
-            pull = self._passed.pull
+            pull = self.passed.pull
             if reference is not None:
                 gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
                 pull = (pull * torch.exp(gap)).float()
             inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
             found = self._images[thread] = (reference, inputs, pull)
         return found[1], found[2]
+
+
+def push_targets(
+    passed: Backpropagated, plan: Plan, tile: Tile, per_class: int, gradient: Tensor, bias_gradient: Tensor
+) -> None:
+    """Add the targets' part to the gradient of a tile: [R, dim], and to its biases' [classes]."""
+    targets, classes = plan.targets(tile.number)
+    if not targets.numel():
+        return
+    rows = classes * per_class + passed.rows[targets] % per_class
+    push = passed.push[targets]
+    if tile.inverse is not None:
+        push = push * tile.inverse[rows][:, None]
+    # Not index_add_, which on a GPU adds to one row in any order.
+    gradient.index_put_((rows,), push, accumulate=True)
+    if passed.bias_push is not None:
+        bias_gradient.index_put_((classes,), passed.bias_push[targets], accumulate=True)

@@ -1,12 +1,13 @@
 """What is done to the rows of centres beside matrix products: norms, rounding, the optimisers' update.
 
-These are bound by memory, so each is one fused loop, compiled by numba. Without numba torch does the same in
-several passes; a warning says so once. Every function takes [rows, dim] float32, changes what it is told to
-in place and may run on several threads at once, on rows of their own.
+These are bound by memory, so each is one fused loop, compiled by numba, on a GPU by Triton. Without these
+torch does the same in several passes; a warning says so once. Every function takes [rows, dim] float32,
+changes what it is told to in place and may run on several threads at once, on rows of their own.
 """
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from types import ModuleType
 
@@ -14,27 +15,30 @@ from torch import Tensor
 
 from partial_fc.kernels import rows_torch
 
+_COMPILERS = {"cpu": "numba", "cuda": "triton"}
 
-def _fastest() -> ModuleType:
+
+def _fastest(device_type: str) -> ModuleType:
+    compiler = _COMPILERS.get(device_type)
+    if compiler is None:
+        return rows_torch
     try:
-        from partial_fc.kernels import rows_numba
+        return importlib.import_module(f"partial_fc.kernels.rows_{compiler}")
     except ImportError:
         warnings.warn(
-            "numba is not installed: the class centres are updated by torch, which takes longer "
-            "(pip install numba)",
-            stacklevel=2,
+            f"{compiler} is not installed: the class centres are updated by torch, which takes longer "
+            f"(pip install {compiler})",
+            stacklevel=3,
         )
         return rows_torch
-    return rows_numba
 
 
-_chosen: list[ModuleType] = []
+_chosen: dict[str, ModuleType] = {}
 
 
 def rows_for(tensor: Tensor) -> ModuleType:
     """The module of row functions for a tensor's device."""
-    if tensor.device.type != "cpu":
-        return rows_torch
-    if not _chosen:
-        _chosen.append(_fastest())
-    return _chosen[0]
+    device_type = tensor.device.type
+    if device_type not in _chosen:
+        _chosen[device_type] = _fastest(device_type)
+    return _chosen[device_type]

@@ -7,6 +7,7 @@ logits before exp and into the exponentials after it, so that no centre is ever 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Plan:
         """drawn: [S] the classes that the tiles go over, ascending; None: all of the shard."""
         self.batch = batch
         self.drawn = drawn
-        self.inputs = batch.inputs.to(dtype)
+        self.inputs = batch.inputs.to(dtype).contiguous()
         images = batch.inputs.shape[0]
         self.blocks = [slice(a, min(a + BLOCK_IMAGES, images)) for a in range(0, images, BLOCK_IMAGES)]
         self.count = shard.num_classes if drawn is None else drawn.shape[0]
@@ -48,6 +49,13 @@ class Plan:
         if batch.selected is not None and batch.selected.shape[0] != self.count:
             every = torch.arange(self.count, device=places.device) if drawn is None else drawn
             self.mask = torch.isin(every, batch.selected, assume_unique=True, invert=True)
+
+    @cached_property
+    def targets_of_images(self) -> Tensor:
+        """[G] int64: the place of each image's own class among those drawn, −1 where it is not here."""
+        found = self.places.new_full((self.inputs.shape[0],), -1)
+        found[self.batch.owned[self._order]] = self.places
+        return found
 
     def targets(self, number: int) -> tuple[Tensor, Tensor]:
         """The targets in a tile: their positions in `batch.owned`, their classes within the tile."""

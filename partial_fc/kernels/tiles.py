@@ -21,7 +21,7 @@ from torch import Tensor
 
 from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
 from partial_fc.kernels.arena import Arena, Loan
-from partial_fc.kernels.passes import Kept, Pass
+from partial_fc.kernels.passes import Kept, Pass, push_targets
 from partial_fc.kernels.precision import precision_for
 from partial_fc.kernels.rows import rows_for
 from partial_fc.kernels.sums import Running, Sums, merged
@@ -74,7 +74,7 @@ class TileKernels:
     def update(self, shard: Shard, passes: list[Backpropagated], move: Move) -> None:
         """See Kernels."""
         tile = max(1, self._centres // shard.centres_per_class)
-        drawn = _union([one.batch.selected for one in passes])
+        drawn = union([one.batch.selected for one in passes])
         count = shard.num_classes if drawn is None else drawn.shape[0]
         whole = [one.batch.selected is None or one.batch.selected.shape[0] == count for one in passes]
         prepared = [
@@ -157,20 +157,21 @@ class TileKernels:
             if not begun:
                 gradient.zero_()
             for each in passes:
-                each.push_targets(one, per_class, gradient, bias_gradient)
+                push_targets(each.passed, each.plan, one, per_class, gradient, bias_gradient)
             move(functions, shard.weight, shard.moments, one.rows, gradient, one.inverse)
             if shard.bias is not None:
-                _move_bias(shard, shard.bias, one, bias_gradient, move)
+                move_bias(shard, shard.bias, one, bias_gradient, move)
 
 
-def _union(selections: list[Tensor | None]) -> Tensor | None:
+def union(selections: list[Tensor | None]) -> Tensor | None:
+    """The classes that any of the selections has, ascending; None: all of the shard."""
     chosen = [one for one in selections if one is not None]
     if len(chosen) < len(selections):
         return None
     return chosen[0] if len(chosen) == 1 else torch.unique(torch.cat(chosen))
 
 
-def _move_bias(shard: Shard, bias: Tensor, tile: Tile, gradient: Tensor, move: Move) -> None:
+def move_bias(shard: Shard, bias: Tensor, tile: Tile, gradient: Tensor, move: Move) -> None:
     """A bias is a row of one number, not normalised."""
     columns = {name: moment[:, None] for name, moment in shard.bias_moments.items()}
     move(rows_for(bias), bias[:, None], columns, tile.classes, gradient[:, None], None)

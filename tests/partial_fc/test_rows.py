@@ -105,7 +105,7 @@ def test_updates(
 
 
 def test_without_numba_torch_does_it_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chooser, "_chosen", [])
+    monkeypatch.setattr(chooser, "_chosen", {})
     monkeypatch.setitem(__import__("sys").modules, "partial_fc.kernels.rows_numba", None)
     monkeypatch.delattr("partial_fc.kernels.rows_numba", raising=False)
     with pytest.warns(UserWarning, match="pip install numba"):
