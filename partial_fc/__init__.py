@@ -5,6 +5,7 @@ Usable on its own: it knows nothing of trainers, files or clusters.
 
 from __future__ import annotations
 
+from partial_fc.distributed_state import DistributedState
 from partial_fc.head import PartialFC
 from partial_fc.margins import (
     MARGINS,
@@ -35,6 +36,7 @@ __all__ = [
     "CombinedMargin",
     "CosFace",
     "CurricularFace",
+    "DistributedState",
     "ElasticFace",
     "LSoftmax",
     "MagFace",
