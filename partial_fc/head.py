@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -116,6 +116,7 @@ class PartialFC:
         """
         return self._shard.weight
 
+    @torch._disable_dynamo  # type: ignore[attr-defined]  # torch.compiler.disable without 2 s of imports
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean loss over the labelled images of all ranks: a scalar, the same on every rank.
 
@@ -128,7 +129,7 @@ class PartialFC:
         """
         check_batch(embeddings, labels, self.embedding_dim)
         if torch.is_grad_enabled() and not embeddings.requires_grad:
-            embeddings = embeddings.detach().requires_grad_()  # a frozen backbone: the centres still learn
+            embeddings = embeddings.clone().requires_grad_()  # a frozen backbone: the centres still learn
         with torch.autocast(embeddings.device.type, enabled=False):
             return cast(Tensor, _MarginLoss.apply(embeddings.float(), labels, self, torch.is_grad_enabled()))  # type: ignore[no-untyped-call]
 
@@ -157,16 +158,19 @@ class PartialFC:
         """Copy a state of `sharded_state`'s form into this rank's. HeadInputError if it does not fit."""
         self._shard.load(state)
 
+    def __reduce__(self) -> NoReturn:
+        raise HeadInputError("a head is neither copied nor pickled, it belongs to its rank; its state may be")
+
     def _new_shard(self, moment_dtype: torch.dtype, device: torch.device) -> Shard:
-        ranks = self.communicator
-        first, last = class_range(self.num_classes, ranks.rank, ranks.world_size)
+        first, last = class_range(self.num_classes, self.communicator.rank, self.communicator.world_size)
         per_class = self.margin.sub_centres
-        weight = torch.empty((last - first) * per_class, self.embedding_dim, device=device)
+        rows = (last - first) * per_class
+        weight = torch.empty(rows, self.embedding_dim, dtype=torch.float32, device=device)
         fill_initial_centres(weight, first * per_class, self._seed, INITIAL_STD)
         moments = self._optimiser.first_moments(weight, moment_dtype)
         if not self.margin.has_bias:
             return Shard(first, weight, moments, per_class)
-        bias = torch.zeros(last - first, device=device)
+        bias = torch.zeros(last - first, dtype=torch.float32, device=device)
         bias_moments = self._optimiser.first_moments(bias, torch.float32)
         return Shard(first, weight, moments, per_class, bias, bias_moments)
 
