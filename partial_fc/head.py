@@ -49,8 +49,8 @@ class PartialFC:
         centres are float32 either way.
     moment_dtype: what the optimiser's memory of each centre is kept in, one of the same two.
     wire_dtype: what embeddings and their gradients travel as, one of the same two.
-    workspace_mib: how much of a step's exponentials may be kept, beside tiles of some MiB and a few buffers
-        of [images of all ranks, dim]; what does not fit is made again.
+    workspace_mib: what a step may take beyond centres, moments and a few buffers of [images of all ranks,
+        dim]: tiles of some MiB at least, and its exponentials, which are made again where they do not fit.
     kernels: "auto", or a name of kernels/.
     communicator: how ranks meet; None takes torch.distributed if it is initialised, else one rank.
     seed: a class's first centre depends on (seed, class) alone.

@@ -98,7 +98,7 @@ class HeadConfig:
     wire_precision: Literal["float32", "bfloat16"] = "float32"
     """What embeddings and their gradients travel between ranks as."""
     workspace_mib: float = 512.0
-    """MiB a rank beyond centres and momentum; where the exponentials do not fit they are made twice."""
+    """MiB of a step beyond centres and momentum; exponentials that do not fit are made a second time."""
 
     def __post_init__(self) -> None:
         if self.margin is not None and not 0 <= self.margin <= 4:

@@ -35,8 +35,11 @@ class Arena:
         self._device = device
         self._blocks: list[_Block] = []  # never more than the budget, lent or not
 
-    def lend(self, elements: int, dtype: torch.dtype) -> Loan | None:
-        """Memory for so many numbers, or None if the budget does not allow it beside what is lent."""
+    def lend(self, elements: int, dtype: torch.dtype, beside: int = 0) -> Loan | None:
+        """Memory for so many numbers, or None if the budget does not allow it beside what is lent.
+
+        beside: bytes of the same budget that a pass needs for itself.
+        """
         needed = elements * dtype.itemsize
         idle = [block for block in self._blocks if block.loan() is None]
         fitting = [block for block in idle if block.memory.numel() >= needed]
@@ -46,7 +49,7 @@ class Arena:
             block.loan = weakref.ref(loan)
             return loan
         lent = [block for block in self._blocks if block.loan() is not None]
-        if needed + sum(block.memory.numel() for block in lent) > self._budget:
+        if needed + beside + sum(block.memory.numel() for block in lent) > self._budget:
             return None
         self._blocks = lent  # what is idle is too small, and goes before the new block comes
         memory = torch.empty(needed, dtype=torch.uint8, device=self._device)

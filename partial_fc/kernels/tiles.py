@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
-from partial_fc.kernels.arena import Arena, Loan
+from partial_fc.kernels.arena import Arena
 from partial_fc.kernels.passes import Kept, Pass, push_targets
 from partial_fc.kernels.precision import precision_for
 from partial_fc.kernels.rows import rows_for
@@ -56,10 +56,11 @@ class TileKernels:
         numbers = -(-count // tile)
         images = batch.inputs.shape[0]
         plan = Plan(shard, batch, batch.selected, tile, self._precision.multiply)
-        loan = self._lend(count * shard.centres_per_class * images, for_gradient)
-        kept = None
+        rows, kept, loan = count * shard.centres_per_class, None, None
+        if for_gradient:
+            beside = self._tile_bytes(rows, images, batch.inputs.shape[1]) + 4 * rows
+            loan = self._arena.lend(rows * images, self._precision.keep, beside)
         if loan is not None:
-            rows = count * shard.centres_per_class
             inverses = shard.weight.new_empty(rows) if batch.normalises_centres else None
             kept = Kept(loan, [None] * numbers, inverses)
 
@@ -88,8 +89,11 @@ class TileKernels:
 
         self._shared(work, -(-count // tile))
 
-    def _lend(self, elements: int, wanted: bool) -> Loan | None:
-        return self._arena.lend(elements, self._precision.keep) if wanted else None
+    def _tile_bytes(self, rows: int, images: int, dim: int) -> int:
+        """What the workers' own tiles take: centres to multiply, their logits, their gradient."""
+        threads = 1 if self._workers is None else torch.get_num_threads()
+        multiplied = self._precision.multiply.itemsize * (dim + min(images, BLOCK_IMAGES))
+        return threads * min(self._centres, rows) * (multiplied + 4 * dim)
 
     def _shared(
         self, work: Callable[[int, int], Result], numbers: int, most_shares: int = 1 << 30

@@ -11,6 +11,10 @@ from partial_fc import CosFace, PartialFC
 from partial_fc.kernels.arena import Arena
 from tests.partial_fc.running import DIM, data
 
+# What one batch needs of 10 images and 1,000 classes: exponentials, 1/‖w‖, and each thread's tile of centres,
+# their logits and their gradient.
+ONE_BATCH_MIB = 1000 * (4 * 10 + 4 + torch.get_num_threads() * 4 * (DIM + 10 + DIM)) / 2**20
+
 
 def test_the_arena_lends_no_more_than_its_budget_and_no_memory_twice() -> None:
     arena = Arena(100, torch.device("cpu"))
@@ -29,9 +33,17 @@ def test_the_arena_lends_no_more_than_its_budget_and_no_memory_twice() -> None:
     assert second.memory.float().sum().item() == 60
 
 
+def test_the_workspace_is_all_that_a_step_takes() -> None:
+    x, y = data(10, 1000)
+    for missing, keeps in ((0, True), (1, False)):
+        head = PartialFC(1000, DIM, CosFace(), workspace_mib=ONE_BATCH_MIB - missing / 2**20)
+        loss = head(x.clone().requires_grad_(), y)
+        assert (loss.grad_fn.done[0].passed.kept is not None) == keeps  # type: ignore[union-attr]
+
+
 def test_a_batch_that_is_forgotten_frees_its_exponentials() -> None:
     x, y = data(10, 1000)
-    head = PartialFC(1000, DIM, CosFace(), workspace_mib=1000 * 10 * 4 / 2**20)  # as much as one batch needs
+    head = PartialFC(1000, DIM, CosFace(), workspace_mib=ONE_BATCH_MIB)
     gc.disable()  # by reference counts alone, no cycle is left
     try:
         losses = []
@@ -51,7 +63,7 @@ def test_a_batch_that_is_forgotten_frees_its_exponentials() -> None:
 
 def test_a_plain_loop_keeps_in_the_same_memory() -> None:
     x, y = data(10, 1000)
-    head = PartialFC(1000, DIM, CosFace(), workspace_mib=1000 * 10 * 4 / 2**20)
+    head = PartialFC(1000, DIM, CosFace(), workspace_mib=ONE_BATCH_MIB)
     places = set()
     for _ in range(4):
         loss = head(x.clone().requires_grad_(), y)  # while the one before is still held
