@@ -9,10 +9,14 @@ from partial_fc.errors import LabelError, require
 from partial_fc.exchange import Layout
 
 
-def check_batch(embeddings: Tensor, labels: Tensor, dim: int) -> None:
-    """Raise HeadInputError unless embeddings are [batch, dim] float, LabelError unless labels are [batch] int64."""
+def check_batch(embeddings: Tensor, labels: Tensor, dim: int | None) -> None:
+    """embeddings: [batch, dim] float, dim None for any; labels: [batch] int64.
+
+    Raises HeadInputError or LabelError unless they are.
+    """
     shape = tuple(embeddings.shape)
-    require(len(shape) == 2 and shape[1] == dim, "embeddings", f"[batch, {dim}]", shape)
+    fits = len(shape) == 2 and dim in (None, shape[1])
+    require(fits, "embeddings", f"[batch, {'dim' if dim is None else dim}]", shape)
     require(embeddings.is_floating_point(), "embeddings", "floating point", embeddings.dtype)
     if labels.dtype != torch.int64:
         raise LabelError(f"labels must be int64, got {labels.dtype}")
@@ -22,7 +26,7 @@ def check_batch(embeddings: Tensor, labels: Tensor, dim: int) -> None:
 
 
 def check_classes(labels: Tensor, num_classes: int, layout: Layout) -> None:
-    """labels: [G] of all ranks. Raise LabelError, on every rank alike, for one that is no class and not -1."""
+    """labels: [G], of all ranks. Raise LabelError, on every rank, for one that is no class and not -1."""
     wrong = torch.nonzero((labels < -1) | (labels >= num_classes)).view(-1)
     if wrong.numel():
         place, rank = int(wrong[0]), 0
