@@ -72,7 +72,7 @@ $(BASE): $(INPUTS) | $(VENV)/.python
 
 # The original mxnet.recordio cross-checks our records; its own pins (an old numpy) are of no use here.
 $(TEST): $(INPUTS) $(BASE)
-	$(call stage,1/2 tests$(comma) linters and face alignment,$(PIP) --no-build-isolation -e .[align$(comma)metric$(comma)test$(comma)lint])
+	$(call stage,1/2 tests$(comma) linters$(comma) face alignment and metric learning,$(PIP) --no-build-isolation -e .[align$(comma)metric$(comma)test$(comma)lint])
 	$(call stage,2/2 mxnet's record format for cross-checks,$(PIP) --no-deps mxnet)
 	@touch $@
 
