@@ -11,6 +11,7 @@ from data_pipeline.dataset import FaceDataset
 from trainer.checkpoint import latest_checkpoint, read_state
 from trainer.classifier import make_loss
 from trainer.errors import TrainerInputError
+from trainer.losses.choice import check_installed
 from trainer.run_directory import is_used
 from trainer.settings import Config
 from trainer.state import ModelDescription
@@ -24,7 +25,9 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
     """
     _check_run_folder(config)
     check_device(config, world_size if local_ranks is None else local_ranks)
-    make_loss(config.head)
+    if config.head.loss != "none":
+        make_loss(config.head)
+    check_installed(config.auxiliary)
     require_dali()
     with FaceDataset.open(config.data.train) as dataset:
         _check_set(config, dataset, world_size)
@@ -46,6 +49,7 @@ def describe_model(config: Config, dataset: FaceDataset) -> ModelDescription:
         loss=config.head.loss,
         sub_centers=config.head.sub_centers,
         seed=config.training.seed,
+        auxiliary=config.auxiliary.loss,
         num_images=dataset.num_images,
     )
 

@@ -60,6 +60,8 @@ def make_head(config: Config, num_classes: int, device: torch.device) -> Partial
 
 def theory_warnings(config: Config, num_classes: int) -> list[str]:
     """What theory has against the run's scale and margin, for the losses that it speaks of."""
+    if config.head.loss == "none":
+        return []
     from partial_fc.bounds import advice  # late: it needs scipy
 
     loss = make_loss(config.head)

@@ -1,4 +1,4 @@
-"""A run put together: data, engine, head and counters, and what can be done with them."""
+"""A run put together: data, engine, losses and counters, and what can be done with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch import Tensor
 from data_pipeline.dataset import FaceDataset
 from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import GlobalOrder
-from partial_fc import PartialFC
 from trainer.backbones import make_backbone
 from trainer.check import check_device, check_same_model, describe_model
 from trainer.checkpoint import (
@@ -30,10 +29,10 @@ from trainer.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
-from trainer.classifier import make_head
 from trainer.engines import Engine, make_engine
 from trainer.errors import TrainingFailed
 from trainer.metrics import Stopwatch
+from trainer.objective import Objective, make_objective
 from trainer.ranks import Ranks
 from trainer.schedule import learning_rate
 from trainer.settings import Config
@@ -42,10 +41,11 @@ from trainer.state import ModelDescription, SavedState
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step came to; `gradient_norm` where gradients are clipped."""
+    """What a step came to: `auxiliary_loss` where the loss has one, `gradient_norm` where it is clipped."""
 
     loss: float
     lr: float
+    auxiliary_loss: float | None
     gradient_norm: float | None
 
 
@@ -59,7 +59,7 @@ class Job:
     dataset: FaceDataset
     model: ModelDescription
     engine: Engine
-    head: PartialFC
+    objective: Objective
     watch: Stopwatch
     step: int = 0
     position: int = 0
@@ -81,10 +81,8 @@ class Job:
             verify_checkpoint(checkpoint, state, self.ranks)
             with self.ranks.agreed():
                 self.engine.load(load_tensors(checkpoint / BACKBONE), load_tensors(checkpoint / OPTIMIZER))
-                load_head(checkpoint, state, self.head.class_range, self.head.sharded_state())
-            self.head.steps_taken = state.step
-            known = self.head.margin_state
-            self.head.margin_state = {name: state.margin_state.get(name, known[name]) for name in known}
+                load_head(checkpoint, state, self.objective.class_range, self.objective.sharded_state())
+            self.objective.go_on_from(state.step, state.margin_state)
             self.step, self.position, self.saved_step = state.step, state.position, state.step
         self.total_steps = self._count_steps()
 
@@ -112,12 +110,12 @@ class Job:
         with self.watch.phase("forward"):
             embeddings = self.engine.forward(batch.images)
         with self.watch.phase("head"):
-            loss = self.head(embeddings, batch.labels)
-            value = float(loss.detach())
+            loss = self.objective(embeddings, batch.labels)
+            value = float(loss.total.detach())
         if not math.isfinite(value):
             self._fail(value, batch.images, embeddings.detach())
         with self.watch.phase("backward"):
-            self.engine.backward(loss)
+            self.engine.backward(loss.total)
         with self.watch.phase("step"):
             try:
                 norm = self.engine.step(lr)
@@ -125,10 +123,11 @@ class Job:
                 # The averaged gradient is the same on all ranks, so all are here, and one speaks.
                 with self.ranks.agreed():
                     raise TrainingFailed(f"step {self.step + 1}: {error}; {self._what_is_good()}") from None
-            self.head.step(lr)
+            self.objective.step(lr)
         self.step += 1
         self.position = batch.position
-        return StepResult(value, lr, norm)
+        auxiliary = None if loss.auxiliary is None else float(loss.auxiliary.detach())
+        return StepResult(value, lr, auxiliary, norm)
 
     def save(self) -> None:
         """Write a checkpoint of this step, unless there is one. Raises TrainingFailed."""
@@ -139,14 +138,14 @@ class Job:
             self.position,
             self.ranks.world_size,
             self.model,
-            margin_state=self.head.margin_state,
+            margin_state=self.objective.margin_state,
             versions=_versions(),
         )
         tensors = Tensors(
             self.engine.backbone_tensors(),
             self.engine.optimizer_tensors(),
-            self.head.sharded_state(),
-            self.head.class_range,
+            self.objective.sharded_state(),
+            self.objective.class_range,
         )
         with self.ranks.agreed():
             for part in (tensors.backbone, tensors.optimizer, tensors.head):
@@ -171,7 +170,7 @@ class Job:
         own = [
             _all_finite(images),
             _all_finite(embeddings),
-            all(map(_all_finite, self.head.sharded_state().values())),
+            all(map(_all_finite, self.objective.sharded_state().values())),
         ]
         everybody = self.ranks.gather(own)
         places = ("images", "embeddings", "class centres")
@@ -204,8 +203,8 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
         engine = make_engine(
             config.engine, backbone, config.optim, config.training, model.image_size, device, ranks
         )
-        head = make_head(config, model.num_classes, device)
-        yield Job(config, ranks, device, dataset, model, engine, head, Stopwatch())
+        objective = make_objective(config, model.num_classes, device)
+        yield Job(config, ranks, device, dataset, model, engine, objective, Stopwatch())
 
 
 def choose_device(config: Config, ranks: Ranks) -> torch.device:

@@ -27,7 +27,7 @@ class Report:
 
     def __enter__(self) -> Self:
         job = self._job
-        ranges = job.ranks.gather(job.head.class_range)
+        ranges = job.ranks.gather(job.objective.class_range)
         with job.ranks.agreed():
             if self._run:
                 self._begin(self._run, ranges)
@@ -55,8 +55,9 @@ class Report:
             "images_per_second": round(images_per_second, 1),
             "seconds": seconds,
         }
-        if result.gradient_norm is not None:
-            event["gradient_norm"] = result.gradient_norm
+        for name in ("auxiliary_loss", "gradient_norm"):
+            if (value := getattr(result, name)) is not None:
+                event[name] = value
         self._events.write(event)
 
     def evaluate(self) -> None:

@@ -1,8 +1,8 @@
 """The whole run as one typed tree: `--section.key` on the command line, `[section]` in TOML.
 
 Ranges are checked here, once; what depends on files or on the number of ranks is checked in `check.py`.
-The optimiser's settings stand in `schedule.py`, the augmentation's in
-`data_pipeline.augment`.
+The optimiser's settings stand in `schedule.py`, the auxiliary loss's in `losses/settings.py`, the
+augmentation's in `data_pipeline.augment`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 from data_pipeline.augment import Augmentation
 from trainer.backbones import BACKBONES
 from trainer.command_line import nearest_name
+from trainer.losses.settings import AuxiliaryConfig
 from trainer.schedule import OptimConfig
 
 
@@ -79,8 +80,10 @@ class HeadConfig:
         "lsoftmax",
         "normalizedsoftmax",
         "softmax",
+        "none",
     ] = "cosface"
-    """The loss, by the name of its class in partial_fc; docs/losses.md has their formulas."""
+    """The loss, by the name of its class in partial_fc; docs/losses.md has their formulas. none: no class
+    centres, the auxiliary loss alone."""
     margin: float | None = None
     """m, in the loss's own unit; by default the loss's own (cosface 0.35, arcface 0.5), some have none."""
     scale: float | None = None
@@ -206,6 +209,7 @@ class Config:
     """auto: CUDA if there is a device for every rank of the machine."""
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -219,3 +223,5 @@ class Config:
                 "one of --training.steps and --training.epochs must be given"
                 + (", not both (the other one: None)" if given else "")
             )
+        if self.head.loss == self.auxiliary.loss == "none":
+            raise ValueError("one of --head.loss and --auxiliary.loss must be other than none")

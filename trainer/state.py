@@ -20,6 +20,7 @@ class ModelDescription:
     loss: str
     seed: int
     sub_centers: int = 1
+    auxiliary: str = "none"
     num_images: int | None = None
     """Of the training set: the position counts them. None in checkpoints that did not say."""
 
@@ -33,13 +34,14 @@ class ModelDescription:
             "num_images": "number of images",
             "loss": "head.loss",
             "sub_centers": "head.sub-centers",
+            "auxiliary": "auxiliary.loss",
             "seed": "training.seed",
         }
         before, after = asdict(self), asdict(now)
         return ", ".join(
             f"{name} is {_words(before[key])} there and {_words(after[key])} here"
             for key, name in names.items()
-            if before[key] != after[key] and not (key == "num_images" and None in (before[key], after[key]))
+            if before[key] != after[key] and not _is_harmless(key, before[key], after[key])
         )
 
 
@@ -85,6 +87,13 @@ class SavedState:
             return cls(model=ModelDescription(**model), files=files, **value)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it lacks or has too much: {error}") from None
+
+
+def _is_harmless(key: str, before: object, after: object) -> bool:
+    """Sets of a size that was not told; auxiliary losses of which none has tensors of its own."""
+    if key == "num_images":
+        return None in (before, after)
+    return key == "auxiliary" and "center" not in (before, after)
 
 
 def _words(value: object) -> str:

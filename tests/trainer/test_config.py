@@ -34,7 +34,10 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
 
 def test_run_toml_gives_the_same_settings_again(tmp_path: Path) -> None:
     config = load_config(
-        [*BASE, "--data.image-size", "64", "48", "--evaluation.verification", "/a.bin", "/b.bin"]
+        [
+            *(*BASE, "--data.image-size", "64", "48", "--evaluation.verification", "/a.bin", "/b.bin"),
+            *("--auxiliary.loss", "center", "--auxiliary.rate", "0.2", "--auxiliary.normalise", "True"),
+        ]
     )
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
@@ -74,6 +77,29 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, complaint: st
         ),
         (["--head.loss", "arc"], "--head.loss: 'arc' is none of 'cosface', 'arcface', "),
         (["--head.scale", "nan"], "--head.scale must be above 0, got nan"),
+        (["--head.loss", "none"], "one of --head.loss and --auxiliary.loss must be other than none"),
+        (["--auxiliary.loss", "centre"], "--auxiliary.loss: 'centre' is none of 'none', 'contrastive', "),
+        (["--auxiliary.weight", "1"], "--auxiliary.weight must be left out: --auxiliary.loss none has none"),
+        (
+            ["--auxiliary.loss", "center", "--auxiliary.mining", "hard"],
+            "--auxiliary.mining must be left out: --auxiliary.loss center has none",
+        ),
+        (
+            ["--auxiliary.loss", "triplet", "--auxiliary.positive-margin", "0.1"],
+            "--auxiliary.positive-margin must be left out: --auxiliary.loss triplet has none",
+        ),
+        (
+            ["--auxiliary.loss", "contrastive", "--auxiliary.positive-margin", "1"],
+            "--auxiliary.positive-margin must be at least 0 and below margin (1), got 1",
+        ),
+        (
+            ["--auxiliary.loss", "center", "--auxiliary.rate", "2"],
+            "--auxiliary.rate must be above 0 and at most 1, got 2",
+        ),
+        (
+            ["--auxiliary.loss", "center", "--auxiliary.weight", "0"],
+            "--auxiliary.weight must be above 0, got 0",
+        ),
         (["--optim.final-lr", "1"], "--optim.final-lr must be between 0 and lr (0.1), got 1"),
         (["--checkpoint.keep", "0"], "--checkpoint.keep must be 1 or more, got 0"),
         (["--engine", "deepspeed"], "--engine: 'deepspeed' is none of 'ddp'"),
