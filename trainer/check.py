@@ -49,6 +49,7 @@ def describe_model(config: Config, dataset: FaceDataset) -> ModelDescription:
         loss=config.head.loss,
         sub_centers=config.head.sub_centers,
         seed=config.training.seed,
+        head_optimizer=config.head.optimizer,
         auxiliary=config.auxiliary.loss,
         num_images=dataset.num_images,
     )

@@ -85,6 +85,7 @@ class Job:
             self.objective.go_on_from(state.step, state.margin_state)
             self.step, self.position, self.saved_step = state.step, state.position, state.step
         self.total_steps = self._count_steps()
+        self.objective.run_until(self.total_steps)
 
     def batches(self) -> TrainLoader:
         """This rank's batches from the position on, endless; a context manager."""

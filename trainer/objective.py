@@ -10,7 +10,7 @@ from torch import Tensor
 from partial_fc import PartialFC
 from trainer.classifier import make_head
 from trainer.losses import AuxiliaryLoss, make_auxiliary
-from trainer.settings import Config
+from trainer.settings import Config, HeadConfig
 
 _AUXILIARY = "auxiliary_"
 
@@ -31,6 +31,7 @@ class Objective:
     auxiliary: AuxiliaryLoss | None
     weight: float
     """Of the auxiliary loss in the sum."""
+    settings: HeadConfig
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Loss:
         """embeddings: [batch, dim] float32; labels: [batch] int64. Backward of `total` does for both."""
@@ -42,7 +43,7 @@ class Objective:
     def step(self, lr: float) -> None:
         """Move class centres and whatever else the losses hold."""
         if self.head is not None:
-            self.head.step(lr)
+            self.head.step(lr * self.settings.lr_factor)
         if self.auxiliary is not None:
             self.auxiliary.step()
 
@@ -70,9 +71,16 @@ class Objective:
             known = self.head.margin_state
             self.head.margin_state = {name: margin_state.get(name, known[name]) for name in known}
 
+    def run_until(self, total_steps: int) -> None:
+        """Plan for a run of so many steps."""
+        settings = self.settings
+        if self.head is not None and settings.full_steps:
+            first = total_steps - settings.full_steps
+            self.head.sample_rate = lambda step: 1.0 if step >= first else settings.sample_rate
+
 
 def make_objective(config: Config, num_classes: int, device: torch.device) -> Objective:
     """The losses of the settings, what they hold of this rank's classes on the device."""
     head = None if config.head.loss == "none" else make_head(config, num_classes, device)
     auxiliary = make_auxiliary(config.auxiliary, num_classes, config.model.embedding_dim, device)
-    return Objective(head, auxiliary, config.auxiliary.factor)
+    return Objective(head, auxiliary, config.auxiliary.factor, config.head)

@@ -88,8 +88,16 @@ class HeadConfig:
     """m, in the loss's own unit; by default the loss's own (cosface 0.35, arcface 0.5), some have none."""
     scale: float | None = None
     """s, by which cosines are multiplied, 64 by default; softmax, lsoftmax and sphereface have none."""
+    options: tuple[str, ...] = ()
+    """The loss's further options as NAME=VALUE (docs/losses.md): m1=1 m2=0.3 m3=0.2 for combinedmargin."""
     sample_rate: float = 1.0
     """Part of the classes that a step computes with (Partial FC); the batch's own are always among them."""
+    full_steps: int = 0
+    """The run's last so many steps compute with all classes, whatever the sample rate."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Of the class centres: as the backbone's, or AdamW with the same weight decay."""
+    lr_factor: float = 1.0
+    """Their learning rate is the run's times this: AdamW wants about 0.01 where SGD has 1."""
     sub_centers: int = 1
     """Centres a class, of which the nearest to an image counts; for the losses on normalised cosines."""
     filter_above: float | None = None
@@ -110,6 +118,10 @@ class HeadConfig:
             raise ValueError(f"scale must be above 0, got {self.scale:g}")
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate must be above 0 and at most 1, got {self.sample_rate:g}")
+        if self.full_steps < 0:
+            raise ValueError(f"full_steps must be 0 or more, got {self.full_steps}")
+        if not 0 < self.lr_factor < math.inf:
+            raise ValueError(f"lr_factor must be above 0, got {self.lr_factor:g}")
         if self.sub_centers < 1:
             raise ValueError(f"sub_centers must be 1 or more, got {self.sub_centers}")
         if self.filter_above is not None and not 0 < self.filter_above <= 1:

@@ -20,6 +20,7 @@ class ModelDescription:
     loss: str
     seed: int
     sub_centers: int = 1
+    head_optimizer: str = "sgd"
     auxiliary: str = "none"
     num_images: int | None = None
     """Of the training set: the position counts them. None in checkpoints that did not say."""
@@ -34,6 +35,7 @@ class ModelDescription:
             "num_images": "number of images",
             "loss": "head.loss",
             "sub_centers": "head.sub-centers",
+            "head_optimizer": "head.optimizer",
             "auxiliary": "auxiliary.loss",
             "seed": "training.seed",
         }
