@@ -46,7 +46,7 @@ class AuxiliaryLoss:
         """
         check_batch(embeddings, labels, self.embedding_dim)
         if torch.is_grad_enabled() and not embeddings.requires_grad:
-            embeddings = embeddings.detach().requires_grad_()  # a frozen backbone: centres still learn
+            embeddings = embeddings.clone().requires_grad_()  # a frozen backbone: centres still learn
         with torch.autocast(embeddings.device.type, enabled=False):
             inputs = embeddings.float()
             if self.normalise:

@@ -52,7 +52,8 @@ class CenterLoss(AuxiliaryLoss):
         self.num_classes = num_classes
         self.rate = rate
         first, last = class_range(num_classes, self.communicator.rank, self.communicator.world_size)
-        self._shard = Shard(first, torch.zeros(last - first, embedding_dim, device=device), {})
+        centres = torch.zeros(last - first, embedding_dim, dtype=torch.float32, device=device)
+        self._shard = Shard(first, centres, {})
         self._backpropagated: list[tuple[Tensor, Tensor]] = []
 
     @property
