@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # and late: it takes half a second that only those need who s
     from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
     from torch.distributed.checkpoint.planner import WriteItem
 
+PIECE = 1 << 16
+"""Classes written at a time: who reads one of them has the whole piece in memory for a moment."""
+
 
 class DistributedState:
     """What `torch.distributed.checkpoint` takes for a head, beside a backbone's own state:
@@ -21,10 +24,10 @@ class DistributedState:
         dcp.load({"backbone": …, "head": DistributedState(head)}, checkpoint_id=folder)
 
     Every rank writes its own classes and reads its own from whichever files hold them, so the number of ranks
-    may change and none ever holds more than its shard. Centres, moments and biases travel bit for bit, as do
-    `steps_taken` and `margin_state`. `async_save` exchanges in the background: give it a process group of its
-    own, lest it take turns with the head. `load` raises torch's CheckpointException for a checkpoint of
-    another number of classes, embedding dimension, number of sub-centres or optimiser.
+    may change and none holds more than its shard and a piece. All travels bit for bit, `steps_taken` and
+    `margin_state` too. `async_save` exchanges in the background: give it a process group of its own, lest it
+    take turns with the head. `load` raises torch's CheckpointException for a checkpoint of another number of
+    classes, embedding dimension, number of sub-centres or optimiser.
     """
 
     def __init__(self, head: PartialFC) -> None:
@@ -65,16 +68,16 @@ class ClassRows(Tensor):
         return made
 
     def __create_chunk_list__(self) -> list[ChunkStorageMetadata]:
-        """The one part that this rank reads and writes; none for a rank without a class."""
+        """The pieces that this rank reads and writes; none for a rank without a class."""
         from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
 
-        if not len(self._local):
-            return []
-        offsets = torch.Size((self._first, *(0 for _ in self.shape[1:])))
-        return [ChunkStorageMetadata(offsets, self._local.shape)]
+        starts, rest = range(0, len(self._local), PIECE), [0] * (self.dim() - 1)
+        offsets = [torch.Size((self._first + start, *rest)) for start in starts]
+        sizes = [self._local[start:][:PIECE].shape for start in starts]
+        return list(map(ChunkStorageMetadata, offsets, sizes))
 
     def __create_write_items__(self, fqn: str, object: Tensor) -> list[WriteItem]:
-        """That part by the checkpoint's name for the whole."""
+        """Those pieces by the checkpoint's name for the whole."""
         from torch.distributed.checkpoint.metadata import MetadataIndex, TensorProperties
         from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
 
@@ -85,13 +88,12 @@ class ClassRows(Tensor):
         return items
 
     def __get_tensor_shard__(self, index: MetadataIndex) -> Tensor:
-        """Where that part lies."""
-        return self._local
+        """Where a piece lies."""
+        assert index.offset is not None
+        return self._local[index.offset[0] - self._first :][:PIECE]
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Tensor:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Nothing but the empty copy that `async_save` fills: no rank holds the whole."""
         if func is torch.ops.aten.new_empty.default and args[1] == list(args[0].shape):
             own: ClassRows = args[0]

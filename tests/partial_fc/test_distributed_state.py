@@ -10,16 +10,18 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import MetadataIndex
 
 from partial_fc import AdamW, CosFace, CurricularFace, DistributedState, Margin, PartialFC, Softmax
+from partial_fc.distributed_state import PIECE
 from tests.ranks import run_ranks
 
 DIM = 8
 # Margin, classes, options: shards that torch.chunk would cut otherwise (4, 4, 2), sub-centres and something
-# remembered; two moments of two types; a bias, and fewer classes than ranks.
+# remembered; two moments of two types, several pieces a rank; a bias, and fewer classes than ranks.
 HEADS: list[tuple[Margin, int, dict[str, Any]]] = [
     (CurricularFace(centres_per_class=2, forgets=0.3), 10, {}),
-    (CosFace(), 17, {"optimiser": AdamW(), "moment_dtype": torch.bfloat16}),
+    (CosFace(), 200_000, {"optimiser": AdamW(), "moment_dtype": torch.bfloat16}),
     (Softmax(), 2, {}),
 ]
 State = tuple[dict[str, np.ndarray], int, dict[str, float]]
@@ -90,6 +92,8 @@ def assert_same(found: list[list[State]], expected: list[list[State]]) -> None:
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_every_class_has_its_centre_and_moments_on_any_number_of_ranks(tmp_path: Path) -> None:
     three = run_ranks(3, save, str(tmp_path / "three"))
+    saved = dcp.FileSystemReader(tmp_path / "three/1").read_metadata().state_dict_metadata["head.weight"]
+    assert max(chunk.sizes[0] for chunk in saved.chunks) == PIECE
     assert_same(run_ranks(2, load, str(tmp_path / "three")), three)
     alone = load(str(tmp_path / "three"))
     assert_same([alone], three)
@@ -106,8 +110,11 @@ def largest_part() -> tuple[int, list[int]]:
     """What this rank offers: the largest tensor it holds, and the whole's shape."""
     head = PartialFC(10, DIM, CosFace())
     rows = DistributedState(head).state_dict()["weight"]
-    parts = [rows.__get_tensor_shard__(None)]  # type: ignore[attr-defined]
-    assert parts[0].data_ptr() == head.local_weight.data_ptr(), "not a copy"
+    parts = [
+        rows.__get_tensor_shard__(MetadataIndex("weight", chunk.offsets))  # type: ignore[attr-defined]
+        for chunk in rows.__create_chunk_list__()  # type: ignore[attr-defined]
+    ]
+    assert [part.data_ptr() for part in parts] == [head.local_weight.data_ptr()], "not a copy"
     with pytest.raises(NotImplementedError, match=r"head.sharded_state\(\)"):
         rows + 1
     return max(part.numel() for part in parts), list(rows.shape)
