@@ -135,7 +135,7 @@ class TileKernels:
         multiply = self._precision.multiply
         most_images = max(min(BLOCK_IMAGES, one.plan.batch.inputs.shape[0]) for one in passes)
         scratch = torch.empty(tile * per_class * most_images, device=device, dtype=multiply)
-        gradients = torch.empty(tile * per_class, dim, device=device)
+        gradients = torch.empty(tile * per_class, dim, device=device, dtype=torch.float32)
         normalised = passes[0].plan.batch.normalises_centres
         alone = len(passes) == 1 and len(passes[0].plan.blocks) == 1
         made_again = any(each.kept is None for each in passes)

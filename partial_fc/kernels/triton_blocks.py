@@ -31,7 +31,8 @@ class Exponentials:
     ) -> Exponentials:
         """Room for so many. dtype: of P, None: without it."""
         factors = None if dtype is None else torch.empty(classes, images, dtype=dtype, device=device)
-        return cls(factors, torch.empty(blocks(classes, BLOCK_CLASSES), images, device=device))
+        maxima = torch.empty(blocks(classes, BLOCK_CLASSES), images, dtype=torch.float32, device=device)
+        return cls(factors, maxima)
 
     def part(self, first: int, last: int) -> Exponentials:
         """Of these classes, `first` being the first of a block."""

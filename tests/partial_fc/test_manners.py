@@ -113,15 +113,25 @@ def test_an_evaluation_has_the_loss_and_leaves_nothing_behind(mode: Any) -> None
     assert torch.equal(head.local_weight, moved.local_weight)
 
 
-def test_a_default_type_of_the_users_does_not_reach_the_centres() -> None:
+def test_a_default_type_of_the_users_changes_nothing() -> None:
+    results = []
     before = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.bfloat16)
-        head = PartialFC(CLASSES, DIM, Softmax())
-    finally:
-        torch.set_default_dtype(before)
-    assert {tensor.dtype for tensor in head.sharded_state().values()} == {torch.float32}
-    assert torch.equal(head.local_weight, PartialFC(CLASSES, DIM, Softmax()).local_weight)
+    for default in (torch.float32, torch.bfloat16):
+        for margin in (Softmax(), COSFACE):
+            x, y = batch(0)
+            torch.set_default_dtype(default)
+            try:
+                head = PartialFC(CLASSES, DIM, margin)
+                loss = head(x[:, :DIM], y)
+                loss.backward()
+                head.step(0.1)
+            finally:
+                torch.set_default_dtype(before)
+            results.append([loss.detach(), *head.sharded_state().values()])
+    for found, expected in zip(results[2:], results[:2], strict=True):
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == torch.float32
+            assert torch.equal(one, other)
 
 
 # ---- what is the head's, and what the user's ----
