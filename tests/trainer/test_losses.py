@@ -229,6 +229,21 @@ def test_only_the_batchs_centres_move() -> None:
     assert torch.equal(loss.local_centres, after), "an evaluation moves nothing"
 
 
+def test_centres_learn_behind_a_backbone_in_inference_mode_whatever_the_default_type() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        loss = CenterLoss(CLASSES, DIM, normalise=True)
+        with torch.inference_mode():
+            embeddings = torch.ones(2, DIM)
+        loss(embeddings, torch.tensor([3, 3])).backward()
+        loss.step()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert loss.local_centres.dtype == torch.float32
+    # α·2/(1 + 2) of the way from 0 to both.
+    torch.testing.assert_close(loss.local_centres[3], torch.full((DIM,), DIM**-0.5 / 3))
+
+
 def test_batches_before_a_step_count_together() -> None:
     x, labels = make_batch(11)
     whole, halves = CenterLoss(CLASSES, DIM), CenterLoss(CLASSES, DIM)
