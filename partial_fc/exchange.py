@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 from partial_fc.communicator import Communicator
+from partial_fc.errors import HeadInputError, require
+
+REFUSED = -1
+"""The size of a batch that its rank cannot use."""
+ALIKE = ("num_classes", "embedding_dim", "wire_dtype's bytes")
 
 
 @dataclass(frozen=True)
@@ -24,27 +29,46 @@ class Layout:
 
 
 def gather_images(
-    communicator: Communicator, embeddings: Tensor, labels: Tensor, wire: torch.dtype
+    communicator: Communicator, embeddings: Tensor, labels: Tensor, wire: torch.dtype, num_classes: int = 0
 ) -> tuple[Tensor, Tensor, Layout]:
     """embeddings: [batch, dim] float32; labels: [batch] int64; batches may differ between ranks.
 
     Returns the embeddings [G, dim] float32 and labels [G] of all ranks in rank order, and their layout.
     wire: float32 or bfloat16, what the embeddings travel as. Labels travel as the bits of a few numbers
     behind each embedding: one exchange carries both.
+    Raises HeadInputError on every rank alike if one has refused its batch or was made differently.
     """
     batch, dim = embeddings.shape
-    size = torch.tensor([batch], device=embeddings.device)
-    sizes = communicator.all_gather(size).view(-1).tolist()
-    layout = Layout(sizes, max(sizes))
+    layout = _agree(communicator, (batch, num_classes, dim, wire.itemsize), embeddings.device)
     bits = labels.contiguous().view(-1, 1).view(wire)
     packed = embeddings.new_zeros(layout.capacity, dim + bits.shape[1], dtype=wire)
     packed[:batch, :dim] = embeddings
     packed[:batch, dim:] = bits
     everyone = communicator.all_gather(packed)
-    filled = torch.cat([part[:count] for part, count in zip(everyone, sizes, strict=True)])
+    filled = torch.cat([part[:count] for part, count in zip(everyone, layout.sizes, strict=True)])
     # Into memory of its own: 8 bytes may not begin where a slice of a row does.
     found = filled.new_empty(filled.shape[0], bits.shape[1]).copy_(filled[:, dim:])
     return filled[:, :dim].float(), found.view(torch.int64).view(-1), layout
+
+
+def refuse_images(communicator: Communicator, device: torch.device) -> None:
+    """Come to `gather_images` without a usable batch: it raises HeadInputError on every rank."""
+    _agree(communicator, (REFUSED, 0, 0, 0), device)
+
+
+def _agree(communicator: Communicator, own: tuple[int, int, int, int], device: torch.device) -> Layout:
+    """own: this rank's images, or REFUSED, and what must be ALIKE on every rank."""
+    rows = communicator.all_gather(torch.tensor(own, device=device)).tolist()
+    sizes = [row[0] for row in rows]
+    if REFUSED in sizes:
+        raise HeadInputError(
+            f"rank {sizes.index(REFUSED)}'s embeddings or labels were refused there: see its error"
+        )
+    for rank, row in enumerate(rows):
+        for name, first, found in zip(ALIKE, rows[0][1:], row[1:], strict=True):
+            expected = f"the same on every rank, {first} as on rank 0"
+            require(found == first, name, expected, f"{found} on rank {rank}")
+    return Layout(sizes, max(sizes))
 
 
 def merge_softmax(

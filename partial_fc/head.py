@@ -124,10 +124,11 @@ class PartialFC:
         labels: [batch] int64, -1 = ignored.
         After `loss.backward()`, `embeddings.grad` is the gradient of that mean times the number of ranks,
         so that an engine which averages over ranks arrives at the true gradient.
-        Raises LabelError for labels of a wrong type, shape or range, HeadInputError for wrong embeddings,
-        CollectiveError when a rank does not come.
+        Raises LabelError for labels of a wrong type, shape or range, HeadInputError for wrong embeddings and
+        for ranks whose classes, dimensions or wire_dtype differ, on every rank at once; CollectiveError when
+        a rank does not come.
         """
-        check_batch(embeddings, labels, self.embedding_dim)
+        check_batch(embeddings, labels, self.embedding_dim, self.communicator)
         if torch.is_grad_enabled() and not embeddings.requires_grad:
             embeddings = embeddings.clone().requires_grad_()  # a frozen backbone: the centres still learn
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -182,7 +183,9 @@ class PartialFC:
     def _forward(
         self, embeddings: Tensor, labels: Tensor, for_gradient: bool
     ) -> tuple[Tensor, Outcome | None, Layout]:
-        gathered, all_labels, layout = gather_images(self.communicator, embeddings, labels, self._wire)
+        gathered, all_labels, layout = gather_images(
+            self.communicator, embeddings, labels, self._wire, self.num_classes
+        )
         check_classes(all_labels, self.num_classes, layout)  # on every rank alike: nobody is left waiting
         selected = None
         if for_gradient:  # the loss of an evaluation is over all classes

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
-from partial_fc.errors import LabelError, require
-from partial_fc.exchange import Layout
+from partial_fc.communicator import Communicator
+from partial_fc.errors import CollectiveError, HeadInputError, LabelError, require
+from partial_fc.exchange import Layout, refuse_images
 
 
-def check_batch(embeddings: Tensor, labels: Tensor, dim: int | None) -> None:
+def check_batch(embeddings: Tensor, labels: Tensor, dim: int | None, communicator: Communicator) -> None:
     """embeddings: [batch, dim] float, dim None for any; labels: [batch] int64.
 
-    Raises HeadInputError or LabelError unless they are.
+    Raises HeadInputError or LabelError unless they are; the other ranks do in `gather_images`, all at once.
     """
-    shape = tuple(embeddings.shape)
-    fits = len(shape) == 2 and dim in (None, shape[1])
-    require(fits, "embeddings", f"[batch, {'dim' if dim is None else dim}]", shape)
-    require(embeddings.is_floating_point(), "embeddings", "floating point", embeddings.dtype)
-    if labels.dtype != torch.int64:
-        raise LabelError(f"labels must be int64, got {labels.dtype}")
-    if labels.shape != embeddings.shape[:1]:
-        expected, found = tuple(embeddings.shape[:1]), tuple(labels.shape)
-        raise LabelError(f"labels must be {expected} beside these embeddings, got {found}")
+    try:
+        _check_own(embeddings, labels, dim)
+    except HeadInputError:
+        with suppress(HeadInputError, CollectiveError):  # what is wrong counts here, not who heard of it
+            refuse_images(communicator, embeddings.device)
+        raise
 
 
 def check_classes(labels: Tensor, num_classes: int, layout: Layout) -> None:
@@ -36,3 +36,15 @@ def check_classes(labels: Tensor, num_classes: int, layout: Layout) -> None:
             f"rank {rank}: label {int(labels[wrong[0]])} of image {place} in its batch is no class: "
             f"expected 0 to {num_classes - 1}, or -1 for none"
         )
+
+
+def _check_own(embeddings: Tensor, labels: Tensor, dim: int | None) -> None:
+    shape = tuple(embeddings.shape)
+    fits = len(shape) == 2 and dim in (None, shape[1])
+    require(fits, "embeddings", f"[batch, {'dim' if dim is None else dim}]", shape)
+    require(embeddings.is_floating_point(), "embeddings", "floating point", embeddings.dtype)
+    if labels.dtype != torch.int64:
+        raise LabelError(f"labels must be int64, got {labels.dtype}")
+    if labels.shape != embeddings.shape[:1]:
+        expected, found = tuple(embeddings.shape[:1]), tuple(labels.shape)
+        raise LabelError(f"labels must be {expected} beside these embeddings, got {found}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -204,6 +205,62 @@ def test_a_label_beyond_the_classes_is_named_on_every_rank():
     messages = run_ranks(2, wrong_label)
     expected = "rank 1: label 10 of image 1 in its batch is no class: expected 0 to 9, or -1 for none"
     assert messages == [expected, expected]
+
+
+def refused(labels_of_rank_1):
+    """What each rank is told when rank 1's labels cannot be used, and the loss of the call after it."""
+    import torch.distributed as dist
+
+    head = PartialFC(10, 4, CosFace())
+    good = torch.tensor([3, 4])
+    with pytest.raises(HeadInputError) as told:
+        head(torch.ones(2, 4), labels_of_rank_1() if dist.get_rank() else good)
+    return str(told.value), head(torch.ones(2, 4), good).item()
+
+
+@pytest.mark.parametrize("wrong", [partial(torch.zeros, 2), partial(torch.zeros, 3, dtype=torch.int64)])
+def test_what_one_rank_refuses_ends_the_call_on_all(wrong):
+    (elsewhere, loss), (there, same_loss) = run_ranks(2, refused, wrong)
+    assert elsewhere == "rank 1's embeddings or labels were refused there: see its error"
+    assert there.startswith("labels must be ")
+    assert loss == same_loss, "and nobody is out of step"
+
+
+def different(name, ours, theirs):
+    import torch.distributed as dist
+
+    options = {"num_classes": 10, "embedding_dim": 4} | {name: theirs if dist.get_rank() else ours}
+    head = PartialFC(margin=CosFace(), **options)
+    with pytest.raises(HeadInputError) as told:
+        head(torch.ones(2, head.embedding_dim), torch.tensor([3, 4]))
+    return str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "told"),
+    [
+        (
+            "num_classes",
+            10,
+            11,
+            "num_classes must be the same on every rank, 10 as on rank 0, got 11 on rank 1",
+        ),
+        (
+            "embedding_dim",
+            4,
+            5,
+            "embedding_dim must be the same on every rank, 4 as on rank 0, got 5 on rank 1",
+        ),
+        (
+            "wire_dtype",
+            torch.float32,
+            torch.bfloat16,
+            "wire_dtype's bytes must be the same on every rank, 4 as on rank 0, got 2 on rank 1",
+        ),
+    ],
+)
+def test_ranks_that_were_made_differently_are_told_so(name, ours, theirs, told):
+    assert run_ranks(2, different, name, ours, theirs) == [told, told]
 
 
 def test_wrong_arguments_are_refused_in_a_sentence():

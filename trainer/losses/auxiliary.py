@@ -44,7 +44,7 @@ class AuxiliaryLoss:
         Raises HeadInputError or LabelError for wrong shapes, types and labels, CollectiveError when a rank
         does not come.
         """
-        check_batch(embeddings, labels, self.embedding_dim)
+        check_batch(embeddings, labels, self.embedding_dim, self.communicator)
         if torch.is_grad_enabled() and not embeddings.requires_grad:
             embeddings = embeddings.clone().requires_grad_()  # a frozen backbone: centres still learn
         with torch.autocast(embeddings.device.type, enabled=False):

@@ -84,7 +84,9 @@ class CenterLoss(AuxiliaryLoss):
         return {"centre": self.local_centres}
 
     def _forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Layout, tuple[Tensor, ...]]:
-        everyone, all_labels, layout = gather_images(self.communicator, inputs, labels, torch.float32)
+        everyone, all_labels, layout = gather_images(
+            self.communicator, inputs, labels, torch.float32, self.num_classes
+        )
         check_classes(all_labels, self.num_classes, layout)
         owned, classes = owned_images(all_labels, self._shard)
         offsets = everyone[owned] - self.local_centres[classes]
