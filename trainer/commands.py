@@ -39,6 +39,8 @@ def train(argv: list[str]) -> int:
     except RuntimeError as error:
         if ranks.world_size == 1 or not _is_lost_rank(error):
             raise
+        if isinstance(error, CollectiveError):  # says who
+            raise TrainingFailed(str(error)) from error
         reason = str(error).splitlines()[0]
         raise TrainingFailed(
             f"rank {ranks.rank}: another rank is gone or did not come in time: {reason}"

@@ -1,21 +1,17 @@
-"""The exchanges between ranks that the head needs: two collectives, everything else is built from them."""
+"""What a communicator is, and those that need no other rank."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-import torch
-import torch.distributed as dist
 from torch import Tensor
-
-from partial_fc.errors import CollectiveError
-
-# torch 2.13 gave it a new name and warns of the old one, on every rank's standard error.
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 class Communicator(Protocol):
-    """How ranks exchange tensors. Every rank makes the same calls, in the same order."""
+    """How ranks exchange tensors. Every rank makes the same calls, in the same order.
+
+    Every call has a deadline: CollectiveError when a rank does not come by then. No call may follow it.
+    """
 
     rank: int
     world_size: int
@@ -42,40 +38,6 @@ class SingleRank:
     def all_to_all(self, tensor: Tensor) -> Tensor:
         """The tensor itself: its only row stays."""
         return tensor
-
-
-class TorchDistributed:
-    """torch.distributed over any process group; the group's timeout is the deadline of every exchange."""
-
-    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
-        self._group = group
-        self.rank = dist.get_rank(group)
-        self.world_size = dist.get_world_size(group)
-
-    def all_gather(self, tensor: Tensor) -> Tensor:
-        """See Communicator. Raises CollectiveError when a rank does not come in time."""
-        gathered = tensor.new_empty((self.world_size, *tensor.shape))
-        try:
-            # Flat views: gloo takes the concatenated layout only, nccl takes both.
-            _all_gather(gathered.view(-1), tensor.contiguous().view(-1), group=self._group)
-        except RuntimeError as error:
-            raise self._failed("all-gather", error) from error
-        return gathered
-
-    def all_to_all(self, tensor: Tensor) -> Tensor:
-        """See Communicator. Raises CollectiveError when a rank does not come in time."""
-        received = torch.empty_like(tensor, memory_format=torch.contiguous_format)
-        try:
-            dist.all_to_all_single(received, tensor.contiguous(), group=self._group)
-        except RuntimeError as error:
-            raise self._failed("all-to-all", error) from error
-        return received
-
-    def _failed(self, exchange: str, error: RuntimeError) -> CollectiveError:
-        return CollectiveError(
-            f"rank {self.rank} of {self.world_size}: the {exchange} of the head failed, "
-            f"a rank is gone or did not come in time: {str(error).splitlines()[0]}"
-        )
 
 
 class Counting:
@@ -116,10 +78,3 @@ class StandIn:
     def all_to_all(self, tensor: Tensor) -> Tensor:
         """As if every rank had sent what this one sends it."""
         return tensor
-
-
-def default_communicator() -> Communicator:
-    """torch.distributed's default group if it is initialised, else one rank alone."""
-    if dist.is_available() and dist.is_initialized():
-        return TorchDistributed()
-    return SingleRank()

@@ -1,0 +1,15 @@
+"""The exchanges between ranks that the head needs: two collectives, everything else is built from them."""
+
+from __future__ import annotations
+
+from partial_fc.communicator.base import Communicator, Counting, SingleRank, StandIn
+from partial_fc.communicator.torch_distributed import TorchDistributed, default_communicator
+
+__all__ = [
+    "Communicator",
+    "Counting",
+    "SingleRank",
+    "StandIn",
+    "TorchDistributed",
+    "default_communicator",
+]
