@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 QUIET := $(shell test -t 1 || echo -q)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(QUIET) -c constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo setup-test test test-slow lint clean
 .DELETE_ON_ERROR:
 
 # $(call stage,what,command): one line before, one after with the seconds.
@@ -30,6 +30,8 @@ stage = @echo "set-up: $(1) …"; begun=$$(date +%s); $(2) \
 
 demo: $(BASE)
 	@$(BIN)/python -m launch.demo --run "$(DEMO_RUN)" $(if $(DATA),--data "$(DATA)") $(if $(MINUTES),--minutes "$(MINUTES)")
+
+setup-test: $(TEST)
 
 test: $(TEST)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

