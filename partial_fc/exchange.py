@@ -28,12 +28,24 @@ class Layout:
         return slice(start, start + self.sizes[rank])
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """The G images of all ranks, in rank order."""
+
+    embeddings: Tensor
+    """[G, dim] float32."""
+    labels: Tensor
+    """[G] int64."""
+    layout: Layout
+    own: slice
+    """This rank's among them."""
+
+
 def gather_images(
     communicator: Communicator, embeddings: Tensor, labels: Tensor, wire: torch.dtype, num_classes: int = 0
-) -> tuple[Tensor, Tensor, Layout]:
+) -> Gathered:
     """embeddings: [batch, dim] float32; labels: [batch] int64; batches may differ between ranks.
 
-    Returns the embeddings [G, dim] float32 and labels [G] of all ranks in rank order, and their layout.
     wire: float32 or bfloat16, what the embeddings travel as. Labels travel as the bits of a few numbers
     behind each embedding: one exchange carries both.
     Raises HeadInputError on every rank alike if one has refused its batch or was made differently.
@@ -48,7 +60,8 @@ def gather_images(
     filled = torch.cat([part[:count] for part, count in zip(everyone, layout.sizes, strict=True)])
     # Into memory of its own: 8 bytes may not begin where a slice of a row does.
     found = filled.new_empty(filled.shape[0], bits.shape[1]).copy_(filled[:, dim:])
-    return filled[:, :dim].float(), found.view(torch.int64).view(-1), layout
+    all_labels = found.view(torch.int64).view(-1)
+    return Gathered(filled[:, :dim].float(), all_labels, layout, layout.own(communicator.rank))
 
 
 def refuse_images(communicator: Communicator, device: torch.device) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from partial_fc.batch import Backpropagated, Shard, owned_images
+from partial_fc.batch import Backpropagated, Shard
 from partial_fc.communicator import Communicator, default_communicator
 from partial_fc.errors import HeadInputError, require
 from partial_fc.exchange import Layout, gather_images, scatter_gradient
@@ -27,7 +27,6 @@ from partial_fc.kernels import make_kernels
 from partial_fc.loss import Draw, Outcome, run_batch
 from partial_fc.margins import Margin
 from partial_fc.optim import SGD, Optimiser
-from partial_fc.sampling import sample_classes
 from partial_fc.sharding import class_range
 
 INITIAL_STD = 0.01
@@ -183,28 +182,19 @@ class PartialFC:
     def _forward(
         self, embeddings: Tensor, labels: Tensor, for_gradient: bool
     ) -> tuple[Tensor, Outcome | None, Layout]:
-        gathered, all_labels, layout = gather_images(
-            self.communicator, embeddings, labels, self._wire, self.num_classes
-        )
-        check_classes(all_labels, self.num_classes, layout)  # on every rank alike: nobody is left waiting
-        selected = None
-        if for_gradient:  # the loss of an evaluation is over all classes
-            classes = owned_images(all_labels, self._shard)[1]
-            selected = sample_classes(self._shard, classes, self._rate(), self._seed, self.steps_taken)
+        gathered = gather_images(self.communicator, embeddings, labels, self._wire, self.num_classes)
+        check_classes(gathered, self.num_classes)  # on every rank alike: nobody is left waiting
         loss, self.margin_state, outcome = run_batch(
             self._shard,
             self.margin,
             self._kernels,
             self.communicator,
             gathered,
-            all_labels,
-            layout.own(self.communicator.rank),
-            selected,
             self.margin_state,
             Draw(self._seed, self.steps_taken, len(self._backpropagated)),
-            for_gradient,
+            self._rate() if for_gradient else None,  # the loss of an evaluation is over all classes
         )
-        return loss, outcome, layout
+        return loss, outcome, gathered.layout
 
     def _backward(self, outcome: Outcome, layout: Layout, loss_gradient: Tensor) -> Tensor:
         gradient = scatter_gradient(self.communicator, outcome.gradient, layout, self._wire)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from partial_fc.communicator import Communicator
 from partial_fc.errors import CollectiveError, HeadInputError, LabelError, require
-from partial_fc.exchange import Layout, refuse_images
+from partial_fc.exchange import Gathered, refuse_images
 
 
 def check_batch(embeddings: Tensor, labels: Tensor, dim: int | None, communicator: Communicator) -> None:
@@ -25,13 +25,14 @@ def check_batch(embeddings: Tensor, labels: Tensor, dim: int | None, communicato
         raise
 
 
-def check_classes(labels: Tensor, num_classes: int, layout: Layout) -> None:
-    """labels: [G], of all ranks. Raise LabelError, on every rank, for one that is no class and not -1."""
+def check_classes(gathered: Gathered, num_classes: int) -> None:
+    """Raise LabelError, on every rank alike, for a label that is no class and not -1."""
+    labels, sizes = gathered.labels, gathered.layout.sizes
     wrong = torch.nonzero((labels < -1) | (labels >= num_classes)).view(-1)
     if wrong.numel():
         place, rank = int(wrong[0]), 0
-        while place >= layout.sizes[rank]:
-            place, rank = place - layout.sizes[rank], rank + 1
+        while place >= sizes[rank]:
+            place, rank = place - sizes[rank], rank + 1
         raise LabelError(
             f"rank {rank}: label {int(labels[wrong[0]])} of image {place} in its batch is no class: "
             f"expected 0 to {num_classes - 1}, or -1 for none"

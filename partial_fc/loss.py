@@ -15,11 +15,12 @@ from torch import Tensor
 
 from partial_fc.batch import Backpropagated, Batch, Shard, owned_images
 from partial_fc.communicator import Communicator
-from partial_fc.exchange import add_up, merge_softmax
+from partial_fc.exchange import Gathered, add_up, merge_softmax
 from partial_fc.hashing import hash_pair, normal_pair
 from partial_fc.kernels import Kernels
 from partial_fc.margins import Facts, Margin
 from partial_fc.numerics import inverse_norms, project, row_norms
+from partial_fc.sampling import sample_classes
 from partial_fc.targets import Owned, TargetLogits, owned_targets, target_logits
 
 NOISE = 0x6E6F697365  # sets these draws apart from those of the classes
@@ -51,22 +52,22 @@ def run_batch(
     margin: Margin,
     kernels: Kernels,
     communicator: Communicator,
-    embeddings: Tensor,
-    labels: Tensor,
-    own: slice,
-    selected: Tensor | None,
+    gathered: Gathered,
     state: dict[str, float],
     draw: Draw,
-    for_gradient: bool,
+    rate: float | None,
 ) -> tuple[Tensor, dict[str, float], Outcome | None]:
-    """embeddings: [G, dim] float32, labels: [G] int64, of all ranks; own: this rank's images among them.
+    """state: what the margin remembers; rate: the part of the classes that takes part.
 
+    No rate: an evaluation, over all classes and without a gradient.
     Returns the loss, a float32 scalar with the same bits on every rank, and what the margin remembers now.
     """
+    embeddings, training = gathered.embeddings, rate is not None
     norms = row_norms(embeddings)
-    images, classes = owned_images(labels, shard)
+    images, classes = owned_images(gathered.labels, shard)
+    selected = None if rate is None else sample_classes(shard, classes, rate, draw.seed, draw.step)
     owned = owned_targets(shard, margin, embeddings, norms, images, classes)
-    facts = _facts(margin, communicator, owned, norms, labels, state, draw, for_gradient)
+    facts = _facts(margin, communicator, owned, norms, gathered.labels, state, draw, training)
     targets = target_logits(owned, shard, margin, facts)
 
     inverse = inverse_norms(norms).float()
@@ -77,7 +78,7 @@ def run_batch(
     if margin.changes_negatives:
         cosines = facts.target_cosines.float()
         batch.negatives = lambda dots, block: margin.negatives(dots, cosines[block], facts.state)
-    sums = kernels.forward(shard, batch, for_gradient)
+    sums = kernels.forward(shard, batch, training)
 
     target = torch.full_like(norms, -torch.inf)
     target[images] = targets.logits
@@ -92,6 +93,7 @@ def run_batch(
     if penalty is not None and penalty_slope is not None:
         weights = facts.labelled / count
         loss = loss + (penalty * weights).sum()
+        own = gathered.own
         directions = embeddings[own] * inverse[own, None]
         own_gradient = directions * (penalty_slope * weights)[own, None].float()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from partial_fc import SGD, AdamW, ArcFace, CosFace, CurricularFace, Margin, PartialFC, Softmax
-from tests.partial_fc.test_kernels import assert_like, data, run
+from tests.partial_fc.running import assert_like, data, run
 from tests.partial_fc.test_rows import DTYPES, ROWS, close, made
 
 # (margin, options, micro-batches), to be as the reference is.

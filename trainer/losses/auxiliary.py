@@ -84,10 +84,10 @@ class _Gather(torch.autograd.Function):
     def forward(
         ctx: Any, inputs: Tensor, labels: Tensor, communicator: Communicator
     ) -> tuple[Tensor, Tensor]:
-        everyone, all_labels, layout = gather_images(communicator, inputs, labels, torch.float32)
-        ctx.own, ctx.world_size = layout.own(communicator.rank), communicator.world_size
-        ctx.mark_non_differentiable(all_labels)
-        return everyone, all_labels
+        gathered = gather_images(communicator, inputs, labels, torch.float32)
+        ctx.own, ctx.world_size = gathered.own, communicator.world_size
+        ctx.mark_non_differentiable(gathered.labels)
+        return gathered.embeddings, gathered.labels
 
     @staticmethod
     @once_differentiable

@@ -84,10 +84,9 @@ class CenterLoss(AuxiliaryLoss):
         return {"centre": self.local_centres}
 
     def _forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Layout, tuple[Tensor, ...]]:
-        everyone, all_labels, layout = gather_images(
-            self.communicator, inputs, labels, torch.float32, self.num_classes
-        )
-        check_classes(all_labels, self.num_classes, layout)
+        gathered = gather_images(self.communicator, inputs, labels, torch.float32, self.num_classes)
+        check_classes(gathered, self.num_classes)
+        everyone, all_labels = gathered.embeddings, gathered.labels
         owned, classes = owned_images(all_labels, self._shard)
         offsets = everyone[owned] - self.local_centres[classes]
         squared = everyone.new_zeros(len(everyone), dtype=torch.float64)
@@ -96,7 +95,7 @@ class CenterLoss(AuxiliaryLoss):
         loss = add_up(self.communicator, squared).sum() / (2 * count)
         gradient = torch.zeros_like(everyone)
         gradient[owned] = offsets / count
-        return loss.float(), layout, (gradient, classes, offsets)
+        return loss.float(), gathered.layout, (gradient, classes, offsets)
 
     def _backward(self, layout: Layout, gradient: Tensor, classes: Tensor, offsets: Tensor) -> Tensor:
         self._backpropagated.append((classes, offsets))
