@@ -82,8 +82,13 @@ class PartialFC:
             require(dtype in DTYPES, name, "float32 or bfloat16", dtype)
         require(0 <= workspace_mib < 2**40, "workspace_mib", "at least 0 and finite", workspace_mib)
         require(-(2**63) <= seed < 2**63, "seed", "a whole number of 64 bits", seed)
-        if margin.has_bias and margin.normalises_centres:
-            raise HeadInputError(f"{type(margin).__name__} both has a bias and normalises centres")
+        if margin.has_bias and (
+            margin.normalises_centres or margin.changes_negatives or margin.sub_centres > 1
+        ):
+            raise HeadInputError(
+                f"{type(margin).__name__} has a bias: then it can neither normalise centres nor change "
+                "negatives nor have sub-centres"
+            )
         self.num_classes = num_classes
         self.embedding_dim = embedding_dim
         self.margin = margin
@@ -111,6 +116,7 @@ class PartialFC:
     def local_weight(self) -> Tensor:
         """[last - first, dim] float32: this rank's class centres, readable and writable in place.
 
+        Write after a step and before the next batch: the gradient of a batch is that of its own centres.
         With K sub-centres a class [(last - first)·K, dim], those of a class one after the other.
         """
         return self._shard.weight
@@ -127,7 +133,7 @@ class PartialFC:
         for ranks whose classes, dimensions or wire_dtype differ, on every rank at once; CollectiveError when
         a rank does not come.
         """
-        check_batch(embeddings, labels, self.embedding_dim, self.communicator)
+        check_batch(embeddings, labels, self.embedding_dim, self.communicator, self._shard.weight.device)
         if torch.is_grad_enabled() and not embeddings.requires_grad:
             embeddings = embeddings.clone().requires_grad_()  # a frozen backbone: the centres still learn
         with torch.autocast(embeddings.device.type, enabled=False):

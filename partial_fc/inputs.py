@@ -12,16 +12,23 @@ from partial_fc.errors import CollectiveError, HeadInputError, LabelError, requi
 from partial_fc.exchange import Gathered, refuse_images
 
 
-def check_batch(embeddings: Tensor, labels: Tensor, dim: int | None, communicator: Communicator) -> None:
-    """embeddings: [batch, dim] float, dim None for any; labels: [batch] int64.
+def check_batch(
+    embeddings: Tensor,
+    labels: Tensor,
+    dim: int | None,
+    communicator: Communicator,
+    device: torch.device | None = None,
+) -> None:
+    """embeddings: [batch, dim] float, dim None for any; labels: [batch] int64; both on the device, None: any.
 
     Raises HeadInputError or LabelError unless they are; the other ranks do in `gather_images`, all at once.
     """
     try:
-        _check_own(embeddings, labels, dim)
+        _check_own(embeddings, labels, dim, device)
     except HeadInputError:
+        place = device or (embeddings.device if isinstance(embeddings, Tensor) else torch.device("cpu"))
         with suppress(HeadInputError, CollectiveError):  # what is wrong counts here, not who heard of it
-            refuse_images(communicator, embeddings.device)
+            refuse_images(communicator, place)
         raise
 
 
@@ -39,7 +46,11 @@ def check_classes(gathered: Gathered, num_classes: int) -> None:
         )
 
 
-def _check_own(embeddings: Tensor, labels: Tensor, dim: int | None) -> None:
+def _check_own(embeddings: Tensor, labels: Tensor, dim: int | None, device: torch.device | None) -> None:
+    for name, given in (("embeddings", embeddings), ("labels", labels)):
+        require(isinstance(given, Tensor), name, "a tensor", type(given).__name__)
+        fits = given.device == (device or embeddings.device)
+        require(fits, name, f"on {device or embeddings.device}", given.device)
     shape = tuple(embeddings.shape)
     fits = len(shape) == 2 and dim in (None, shape[1])
     require(fits, "embeddings", f"[batch, {'dim' if dim is None else dim}]", shape)

@@ -71,9 +71,8 @@ def run_batch(
     targets = target_logits(owned, shard, margin, facts)
 
     inverse = inverse_norms(norms).float()
-    inputs = embeddings * margin.scale
-    if margin.normalises_embeddings:
-        inputs *= inverse[:, None]
+    # One factor a row: large embeddings times the scale could be Inf before they are made small.
+    inputs = embeddings * (inverse[:, None] * margin.scale if margin.normalises_embeddings else margin.scale)
     batch = Batch(inputs, margin.normalises_centres, images, classes, selected, margin.scale)
     if margin.changes_negatives:
         cosines = facts.target_cosines.float()

@@ -64,6 +64,15 @@ def check_same_model(run: Path, checkpoint: Path, saved: ModelDescription, now: 
         )
 
 
+def check_same_set(config: Config, dataset: FaceDataset, first: list[int]) -> None:
+    """Raise TrainerInputError if this rank's copy has not rank 0's numbers of images and identities."""
+    if [dataset.num_images, dataset.num_classes] != first:
+        raise TrainerInputError(
+            f"--data.train {config.data.train}: holds {dataset.num_images} images of {dataset.num_classes} "
+            f"identities here, {first[0]} of {first[1]} on rank 0; give every machine the same set"
+        )
+
+
 def _check_run_folder(config: Config) -> None:
     run = config.run
     if run.exists() and not run.is_dir():

@@ -16,7 +16,7 @@ from data_pipeline.dataset import FaceDataset
 from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import GlobalOrder
 from trainer.backbones import make_backbone
-from trainer.check import check_device, check_same_model, describe_model
+from trainer.check import check_device, check_same_model, check_same_set, describe_model
 from trainer.checkpoint import (
     BACKBONE,
     OPTIMIZER,
@@ -200,10 +200,12 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
         dataset = FaceDataset.open(config.data.train)
     with dataset:
         model = describe_model(config, dataset)
+        first = ranks.gather([dataset.num_images, dataset.num_classes])[0]
+        with ranks.agreed():
+            check_same_set(config, dataset, first)
         backbone = make_backbone(model.backbone, model.embedding_dim, model.image_size, config.training.seed)
-        engine = make_engine(
-            config.engine, backbone, config.optim, config.training, model.image_size, device, ranks
-        )
+        settings = config.engine, backbone, config.optim, config.training
+        engine = make_engine(*settings, model.image_size, device, ranks)
         objective = make_objective(config, model.num_classes, device)
         yield Job(config, ranks, device, dataset, model, engine, objective, Stopwatch())
 

@@ -51,10 +51,11 @@ class Case:
 
     @property
     def keeps(self) -> bool:
-        """Whether ours has room to keep them for the update."""
-        return (
-            self.classes / self.shared_by * self.sample_rate * self.kept_bytes <= self.workspace_mib * 2**20
-        )
+        """Whether ours has room to keep them for the update, beside its threads' tiles."""
+        rows = self.classes / self.shared_by * self.sample_rate
+        size, dim = (2 if self.dtype == "bfloat16" else 4), self.embedding_dim
+        tiles = self.threads * (4096 // size) * (size * (dim + 512) + 4 * dim)
+        return rows * (self.kept_bytes + 4) + tiles <= self.workspace_mib * 2**20
 
     @property
     def name(self) -> str:

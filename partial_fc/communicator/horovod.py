@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partial_fc.communicator.presence import GRACE_S, LOOK_EVERY_S, Presence, within
-from partial_fc.errors import CollectiveError, HeadInputError, require
+from partial_fc.communicator.presence import LOOK_EVERY_S, Presence
+from partial_fc.errors import HeadInputError, require
 
 ADDRESS, PORT = "HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT"
 REQUEST_S = 2.0
@@ -43,13 +43,7 @@ class Horovod:
         self.rank: int = self._set.rank()
         self.world_size: int = self._set.size()
         self._deadline_s = deadline_s
-        try:
-            board = within(GRACE_S, lambda: _RendezvousBoard.of_set(self._set, self.rank, self.world_size))
-        except Exception as error:
-            raise CollectiveError(
-                f"rank {self.rank} of {self.world_size}: Horovod's rendezvous server does not answer: {error}"
-            ) from error
-        self._presence = Presence(self.rank, self.world_size, board)
+        self._presence = Presence(self.rank, self.world_size, _RendezvousBoard.of_set(self._set))
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """See Communicator. Raises CollectiveError when a rank does not come in time."""
@@ -98,14 +92,10 @@ class _RendezvousBoard:
         self._scope, self._world_size = scope, world_size
 
     @classmethod
-    def of_set(cls, process_set: Any, rank: int, world_size: int) -> _RendezvousBoard | None:
+    def of_set(cls, process_set: Any) -> _RendezvousBoard | None:
         if ADDRESS not in os.environ or PORT not in os.environ:
             return None  # Horovod over MPI
-        # Each rank counts its communicators on the set; they are made in the same order everywhere.
-        scope = f"partial_fc-{process_set.process_set_id}"
-        made = int(_ask("GET", scope, f"communicators-of-{rank}") or 0) + 1
-        _ask("PUT", scope, f"communicators-of-{rank}", str(made))
-        return cls(f"{scope}-{made}", world_size)
+        return cls(f"partial_fc-{process_set.process_set_id}", process_set.size())
 
     def post(self, rank: int, exchange: int) -> None:
         _ask("PUT", self._scope, str(rank), str(exchange))

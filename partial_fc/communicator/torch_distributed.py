@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 
 from partial_fc.communicator.base import Communicator, SingleRank
-from partial_fc.communicator.presence import GRACE_S, LOOK_EVERY_S, Presence, within
-from partial_fc.errors import CollectiveError
+from partial_fc.communicator.presence import LOOK_EVERY_S, Presence
 
 # torch 2.13 gave it a new name and warns of the old one, on every rank's standard error.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_KEY = "partial_fc/failed"
+"""Within the group's own part of the store."""
 _SLICE = timedelta(seconds=LOOK_EVERY_S)
 
 
@@ -26,20 +27,13 @@ class TorchDistributed:
 
     Ranks are the group's. An exchange of CPU tensors that fails names the ranks that did not come. One of
     CUDA tensors only enqueues: nccl's own watchdog ends the process at the group's timeout.
-    Raises CollectiveError if the group's store does not answer.
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         self._group = group
         self.rank = dist.get_rank(group)
         self.world_size = dist.get_world_size(group)
-        try:
-            board = within(GRACE_S, lambda: _StoreBoard.of_group(group, self.rank))
-        except Exception as error:
-            raise CollectiveError(
-                f"rank {self.rank} of {self.world_size}: the process group's store does not answer: {error}"
-            ) from error
-        self._presence = Presence(self.rank, self.world_size, board)
+        self._presence = Presence(self.rank, self.world_size, _StoreBoard.of_group(group))
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """See Communicator. Raises CollectiveError when a rank does not come in time."""
@@ -83,25 +77,22 @@ class _StoreBoard:
         "the process group's store, whose holder (rank 0 of the job, or torchrun's agent) does not answer"
     )
 
-    def __init__(self, store: distributed_c10d.Store, key: str) -> None:
-        self._store, self._key = store, key
+    def __init__(self, store: distributed_c10d.Store) -> None:
+        self._store = store
 
     @classmethod
-    def of_group(cls, group: dist.ProcessGroup | None, rank: int) -> _StoreBoard | None:
+    def of_group(cls, group: dist.ProcessGroup | None) -> _StoreBoard | None:
         store = distributed_c10d._get_process_group_store(group or distributed_c10d._get_default_group())
-        if store is None:
-            return None
-        # Each rank counts its communicators on the group; they are made in the same order everywhere.
-        return cls(store, f"partial_fc/{store.add(f'partial_fc/communicators of {rank}', 1)}")
+        return None if store is None else cls(store)
 
     def post(self, rank: int, exchange: int) -> None:
-        self._store.append(self._key, f"{rank}:{exchange} ")  # type: ignore[attr-defined]
+        self._store.append(_KEY, f"{rank}:{exchange} ")  # type: ignore[attr-defined]
 
     def is_empty(self) -> bool:
-        return not self._store.check([self._key])
+        return not self._store.check([_KEY])
 
     def read(self) -> dict[int, int]:
-        marks = (mark.split(":") for mark in self._store.get(self._key).decode().split())
+        marks = (mark.split(":") for mark in self._store.get(_KEY).decode().split())
         return {int(rank): int(exchange) for rank, exchange in marks}
 
 

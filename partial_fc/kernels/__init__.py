@@ -1,7 +1,7 @@
 """The two passes over a rank's class centres, behind one small interface.
 
 reference   dense, float64, as the formulas read; for tests and for small sets
-tiles       what trains: tile by tile, on a CPU with numba's rows and threads of its own, on a GPU by torch
+tiles       what trains: tile by tile, with numba's or Triton's rows, on a CPU with threads of its own
 triton      what trains on GPUs: exponentials and optimisers' updates fused by Triton
 """
 

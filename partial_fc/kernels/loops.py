@@ -174,21 +174,22 @@ def adamw(
     inverse: Array,
     beta_1: np.float32,
     beta_2: np.float32,
+    rest_1: np.float32,
+    rest_2: np.float32,
     epsilon: np.float32,
     decay: np.float32,
     rate: np.float32,
     correction: np.float32,
     limit: np.float32,
 ) -> None:
-    """See rows_torch; decay, rate and correction are what this step's number makes of them."""
+    """See rows_torch; rest_1 and rest_2 are 1 − β, of 0.999 float32 would leave four digits of it."""
     g = np.empty(weight.shape[1], np.float32)
-    one = np.float32(1)
     for row in range(rows.shape[0]):
         w, m, v = weight[rows[row]], first[rows[row]], second[rows[row]]
         _finish(gradient[row], w, inverse[row] if inverse.size else np.float32(0), limit, g)
         for d in range(w.shape[0]):
-            mean = beta_1 * _number(m, d) + (one - beta_1) * g[d]
-            square = beta_2 * _number(v, d) + (one - beta_2) * g[d] * g[d]
+            mean = beta_1 * _number(m, d) + rest_1 * g[d]
+            square = beta_2 * _number(v, d) + rest_2 * g[d] * g[d]
             w[d] = w[d] * decay - rate * mean / (np.sqrt(square) / correction + epsilon)
             _keep(m, d, mean)
             _keep(v, d, square)

@@ -22,6 +22,8 @@ class Kept:
     """For each tile, what was taken from its logits: [G]."""
     inverses: Tensor | None
     """[S·K] float32: 1/‖w‖ of the drawn centres, where they are normalised."""
+    version: int
+    """torch's count of writes to the centres: what was kept is true of those alone."""
 
     def part(self, tile: Tile, block: slice, rows: int, per_class: int) -> Tensor:
         """Where P of a tile and a block lies: [R, images]; blocks one after the other, `rows` in each."""
@@ -46,20 +48,21 @@ class Pass:
         self.plan = Plan(shard, passed.batch, drawn, tile, multiply)
         self.passed = passed
         self._multiply = multiply
-        self.kept: Kept | None = passed.kept if same_tiles else None
+        kept: Kept | None = passed.kept if same_tiles else None
+        self.kept = kept if kept and kept.version == shard.weight._version else None
         """P as the forward pass left it; None: to be made again."""
         # −inf: no class but the target. Nothing is there whose exponential could be taken.
         self._log_sum = torch.where(passed.log_sum.isfinite(), passed.log_sum, 0.0)
         self._per_class = shard.centres_per_class
+        self._made_again = None if self.kept else self._pulled(None)
         # Of each thread the last: neighbouring tiles mostly have the same reference.
-        self._images: dict[int, tuple[Tensor | None, Tensor, Tensor]] = {}
+        self._images: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def factors(
         self, shard: Shard, tile: Tile, block: slice, scratch: Tensor, bias_gradient: Tensor
     ) -> tuple[Tensor, Tensor]:
         """P [R, images] and X [images, dim], whose product is the block's part of the gradient."""
-        reference = self.kept.references[tile.number] if self.kept else None
-        images, pulls = self._pulled(reference)
+        images, pulls = self._made_again or self._pulled_for(tile)
         if self.kept:
             part = self.kept.part(tile, block, self.plan.count * self._per_class, self._per_class)
         else:
@@ -75,18 +78,22 @@ class Pass:
         """Whether a class of the tile is the target of an image."""
         return self.plan.targets(tile.number)[0].numel() > 0
 
-    def _pulled(self, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-        """X for exponentials that refer to `reference`, None: to the log-sum; and a exp(r − N)."""
-        thread = threading.get_ident()
+    def _pulled_for(self, tile: Tile) -> tuple[Tensor, Tensor]:
+        assert self.kept is not None
+        reference, thread = self.kept.references[tile.number], threading.get_ident()
+        assert reference is not None
         found = self._images.get(thread)
         if found is None or found[0] is not reference:
-            pull = self.passed.pull
-            if reference is not None:
-                gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
-                pull = (pull * torch.exp(gap)).float()
-            inputs = (self.plan.batch.inputs * pull[:, None]).to(self._multiply)
-            found = self._images[thread] = (reference, inputs, pull)
+            found = self._images[thread] = (reference, *self._pulled(reference))
         return found[1], found[2]
+
+    def _pulled(self, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+        """X for exponentials that refer to `reference`, None: to the log-sum; and a exp(r − N)."""
+        pull = self.passed.pull
+        if reference is not None:
+            gap = torch.where(reference.isfinite(), reference - self._log_sum, 0.0)
+            pull = (pull * torch.exp(gap)).float()
+        return (self.plan.batch.inputs * pull[:, None]).to(self._multiply), pull
 
 
 def push_targets(

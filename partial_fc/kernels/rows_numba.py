@@ -82,6 +82,8 @@ def adamw(
         _NO_INVERSE if inverse is None else inverse.numpy(),
         np.float32(betas[0]),
         np.float32(betas[1]),
+        np.float32(1 - betas[0]),
+        np.float32(1 - betas[1]),
         np.float32(epsilon),
         np.float32(1 - lr * weight_decay),
         np.float32(lr / (1 - betas[0] ** step)),

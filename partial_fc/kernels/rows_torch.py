@@ -1,4 +1,4 @@
-"""The row functions by torch alone: the definition of each, and what runs on GPUs and without numba."""
+"""The row functions by torch alone: the definition of each, and what runs without numba and Triton."""
 
 from __future__ import annotations
 

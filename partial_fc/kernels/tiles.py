@@ -6,9 +6,10 @@ With z_ij the logits (see tile.py), N_i the log-sum of the negatives' and a_i th
     update    ∂L/∂w_j = (Σ_i P_ij X_i) without its part along w_j,  X_i = inputs_i a_i exp(r_i − N_i)
 
 r is a reference, not the maximum: the largest logit of the first tile, moved only when a later tile's sums
-leave its neighbourhood, so that no pass is spent on looking for maxima. P is kept for the update where the
-workspace allows (then X carries all that came to be known since), else made again. The targets' own terms
-never enter the sums: loss_i = log(1 + exp(N_i − t_i)) then keeps all its digits when it is nearly 0.
+leave its neighbourhood, so that no pass is spent on looking for maxima (on a GPU, which would wait for the
+answer, the largest so far). P is kept for the update where the workspace allows (then X carries all
+that came to be known since), else made again. The targets' own terms never enter the sums:
+loss_i = log(1 + exp(N_i − t_i)) then keeps all its digits when it is nearly 0.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class TileKernels:
             loan = self._arena.lend(rows * images, self._precision.keep, beside)
         if loan is not None:
             inverses = shard.weight.new_empty(rows) if batch.normalises_centres else None
-            kept = Kept(loan, [None] * numbers, inverses)
+            kept = Kept(loan, [None] * numbers, inverses, shard.weight._version)
 
         def work(first: int, last: int) -> Sums:
             with torch.no_grad():
@@ -87,7 +88,9 @@ class TileKernels:
             with torch.no_grad():
                 self._move(shard, prepared, drawn, tile, range(first, last), move)
 
-        self._shared(work, -(-count // tile))
+        # Each worker has images of its own for what was kept.
+        copied = sum(each.plan.inputs.nbytes for each in prepared if each.kept)
+        self._shared(work, -(-count // tile), 1 + self._workspace // max(1, copied) if copied else 1 << 30)
 
     def _tile_bytes(self, rows: int, images: int, dim: int) -> int:
         """What the workers' own tiles take: centres to multiply, their logits, their gradient."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from partial_fc.batch import Backpropagated, NegativeSums, Shard
+from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
 from partial_fc.kernels.arena import Arena, Loan
 from partial_fc.kernels.tile import Plan, Tile
 from partial_fc.kernels.triton_products import BLOCK_CLASSES, blocks, exponentials, pull, splits_of, weigh
@@ -75,16 +75,19 @@ class Kept:
     exponentials: Exponentials
     inverses: Tensor | None
     """[S] float32: 1/‖w‖, where centres are normalised."""
+    version: int
+    """See passes.Kept."""
 
     @classmethod
     def lent(
-        cls, arena: Arena, classes: int, images: int, dtype: torch.dtype, normalised: bool
+        cls, arena: Arena, shard: Shard, batch: Batch, classes: int, dtype: torch.dtype, beside: int
     ) -> Kept | None:
-        """Room for all of a batch, or None where the arena has none left."""
+        """Room for all of a batch, or None where the arena has none left. beside: see Arena.lend."""
+        images, normalised = batch.inputs.shape[0], batch.normalises_centres
         factors = blocks(classes * images * dtype.itemsize, _ALIGNED) * _ALIGNED
         maxima = blocks(classes, BLOCK_CLASSES) * images * 4
         inverses = classes * 4 if normalised else 0
-        loan = arena.lend(factors + maxima + inverses, torch.uint8)
+        loan = arena.lend(factors + maxima + inverses, torch.uint8, beside)
         if loan is None:
             return None
         of_factors, of_maxima, of_inverses = torch.split(loan.memory, [factors, maxima, inverses])
@@ -92,7 +95,8 @@ class Kept:
             of_factors.view(dtype)[: classes * images].view(classes, images),
             of_maxima.view(torch.float32).view(blocks(classes, BLOCK_CLASSES), images),
         )
-        return cls(loan, made, of_inverses.view(torch.float32) if normalised else None)
+        of_rows = of_inverses.view(torch.float32) if normalised else None
+        return cls(loan, made, of_rows, shard.weight._version)
 
 
 class Running:
@@ -132,7 +136,8 @@ class Pass:
         self.passed = passed
         self.plan = Plan(shard, passed.batch, drawn, chunk, dtype)
         # What was kept is of the batch's own classes.
-        self.kept: Kept | None = passed.kept if self.plan.mask is None else None
+        kept: Kept | None = passed.kept if self.plan.mask is None else None
+        self.kept = kept if kept and kept.version == shard.weight._version else None
         # −inf: no class but the target, and no exponential to be taken.
         self._log_sum = torch.where(passed.log_sum.isfinite(), passed.log_sum, 0.0)
 

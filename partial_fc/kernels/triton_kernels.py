@@ -55,7 +55,8 @@ class TritonKernels:
         normalised = batch.normalises_centres
         plan = Plan(shard, batch, batch.selected, chunk, self._dtype)
         tiles = Tiles(shard, batch.selected, normalised, chunk, self._dtype)
-        kept = Kept.lent(self._arena, count, images, self._dtype, normalised) if for_gradient else None
+        beside = chunk * dim * (4 + self._dtype.itemsize)  # a chunk's gradient, and its centres to multiply
+        kept = Kept.lent(self._arena, shard, batch, count, self._dtype, beside) if for_gradient else None
         dtype = self._dtype if for_gradient else None
         scratch = Exponentials.empty(0 if kept else chunk, images, dtype, batch.inputs.device)
         running = Running(batch.inputs, blocks(chunk, BLOCK_CLASSES), for_gradient)

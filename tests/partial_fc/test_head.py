@@ -218,7 +218,9 @@ def refused(labels_of_rank_1):
     return str(told.value), head(torch.ones(2, 4), good).item()
 
 
-@pytest.mark.parametrize("wrong", [partial(torch.zeros, 2), partial(torch.zeros, 3, dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "wrong", [partial(torch.zeros, 2), partial(torch.zeros, 3, dtype=torch.int64), partial(list, (3, 4))]
+)
 def test_what_one_rank_refuses_ends_the_call_on_all(wrong):
     (elsewhere, loss), (there, same_loss) = run_ranks(2, refused, wrong)
     assert elsewhere == "rank 1's embeddings or labels were refused there: see its error"

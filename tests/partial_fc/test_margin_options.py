@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from partial_fc import PartialFC
 from partial_fc.errors import HeadInputError
 from partial_fc.margins import MARGINS, CosFace, CosineMargin, Softmax, make_margin
 from tests.partial_fc.asking import EXAMPLES
@@ -96,3 +97,16 @@ def test_values_out_of_range_are_refused_naming_the_option(
     for value in values:
         with pytest.raises(HeadInputError, match=rf"\b{option}\b.*, got "):
             make_margin(name, **{option: value})
+
+
+class Halved(Softmax):
+    """A bias, and negatives that are changed."""
+
+    @property
+    def changes_negatives(self) -> bool:
+        return True
+
+
+def test_a_bias_and_changed_negatives_do_not_go_together() -> None:
+    with pytest.raises(HeadInputError, match="Halved has a bias: then it can neither"):
+        PartialFC(10, 4, Halved())

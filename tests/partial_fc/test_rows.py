@@ -95,7 +95,7 @@ def test_updates(
             module.inverse_norms(weight, rows, inverse)
         module.sgd(weight, first, rows, g, inverse, 0.1, 0.9, 5e-4, limit)
         after_sgd = weight.clone(), first.clone()
-        module.adamw(weight, first, second, rows, g, inverse, 0.01, (0.9, 0.99), 1e-8, 0.05, 3, limit)
+        module.adamw(weight, first, second, rows, g, inverse, 0.01, (0.9, 0.999), 1e-8, 0.05, 3, limit)
         results.append((*after_sgd, weight, first, second))
     for found, expected in zip(*results, strict=True):
         close(found, expected)

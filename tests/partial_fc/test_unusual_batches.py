@@ -138,3 +138,11 @@ def test_nothing_becomes_nan_or_infinite(
         assert x.grad is not None
         assert torch.isfinite(x.grad).all(), margin
         assert torch.isfinite(head.local_weight).all(), margin
+
+
+def test_the_largest_embeddings_are_as_good_as_their_directions() -> None:
+    x, y = data(10, 100)
+    head = PartialFC(100, DIM, CosFace())
+    expected = head(x / x.norm(dim=1, keepdim=True), y)
+    largest = (x / x.abs().amax()) * 1e37
+    assert head(largest, y).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -41,6 +41,18 @@ def test_the_workspace_is_all_that_a_step_takes() -> None:
         assert (loss.grad_fn.done[0].passed.kept is not None) == keeps  # type: ignore[union-attr]
 
 
+def test_what_was_kept_is_not_used_on_centres_that_were_written_since() -> None:
+    x, y = data(10, 1000)
+    results = []
+    for workspace in (512.0, 0.0):
+        head = PartialFC(1000, DIM, CosFace(), workspace_mib=workspace)
+        head(x.clone().requires_grad_(), y).backward()
+        head.local_weight.div_(head.local_weight.norm(dim=1, keepdim=True))
+        head.step(0.1)
+        results.append(head.local_weight)
+    torch.testing.assert_close(results[0], results[1])
+
+
 def test_a_batch_that_is_forgotten_frees_its_exponentials() -> None:
     x, y = data(10, 1000)
     head = PartialFC(1000, DIM, CosFace(), workspace_mib=ONE_BATCH_MIB)

@@ -99,7 +99,8 @@ def check_nothing(device: str) -> None:
 def check_workspace(device: str) -> None:
     x, y = (tensor.to(device) for tensor in data(24, 300))
     for dtype in DTYPES:
-        needed = 300 * 24 * dtype.itemsize + 5 * 24 * 4 + 300 * 4
+        # Exponentials, maxima, 1/‖w‖; and of a chunk the gradient and the centres to multiply.
+        needed = 300 * 24 * dtype.itemsize + 5 * 24 * 4 + 300 * 4 + 320 * 16 * (4 + dtype.itemsize)
         for bytes_given in (needed + 16, needed - 16):
             head = PartialFC(
                 300, 16, CosFace(), compute_dtype=dtype, kernels="triton", device=device,

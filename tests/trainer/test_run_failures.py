@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
+from data_pipeline import write_dataset
 from data_pipeline.errors import RecordError
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
@@ -41,6 +43,20 @@ def test_what_rank_0_cannot_write_ends_all_ranks(tmp_path: Path, data: Path, nam
     first, second = run_ranks(2, train_rank, arguments(run, data, 8))
     assert first.startswith(f"TrainingFailed: {run / name}: ")
     assert second == "FailedElsewhere: rank 0 failed"
+
+
+def another_set_on_rank_1(run: Path, folders: list[Path]) -> str:
+    return train_rank(arguments(run, folders[dist.get_rank()], 8))
+
+
+def test_machines_with_different_sets_are_told_so(tmp_path: Path, data: Path) -> None:
+    other = tmp_path / "other"
+    write_dataset(other, list(zip([0, 1] * 20, [b"none"] * 40, strict=True)), 2, (32, 32))
+    first, second = run_ranks(2, another_set_on_rank_1, tmp_path / "run", [data, other])
+    assert first == "FailedElsewhere: rank 1 failed"
+    assert second.startswith(
+        f"TrainerInputError: --data.train {other}: holds 40 images of 2 identities here, "
+    )
 
 
 def test_the_last_good_checkpoint_stays(tmp_path: Path, data: Path) -> None:
