@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +17,16 @@ LEAST_SIZES = 3
 
 
 def show_scaling(rows: list[Row]) -> None:
-    """Print, for what was measured at several sizes, a step as a fixed part and a cost per class."""
+    """Print, for what was measured at several sizes, a step as a fixed part and a cost per class.
+
+    A shared machine is faster at one size than at another: each step is taken as if the floor, which is
+    measured beside it, had cost the same per class at all sizes.
+    """
     measured = sorted((row for row in rows if row.measured), key=lambda row: row.case.name)
     for name, group in groupby(measured, key=lambda row: row.case.name):
-        points = [(row.case.classes, row.measured.step_s) for row in group if row.measured]
+        found = [(row.case.classes, row.measured) for row in group if row.measured]
+        speed = median(one.floor_s / classes for classes, one in found)
+        points = [(classes, one.step_s * speed * classes / one.floor_s) for classes, one in found]
         if len({classes for classes, _ in points}) >= LEAST_SIZES:
             fixed, slope, least, most = growth(points)
             print(
