@@ -7,6 +7,7 @@ before. Ratios to it can be compared between machines and days, seconds cannot.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from dataclasses import asdict, dataclass, replace
@@ -147,16 +148,20 @@ def _write(file: Path, rows: list[Row]) -> None:
     content = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.processor() or platform.machine()}, {_processor()}",
-        "rows": [
-            {"case": asdict(row.case), "measured": asdict(row.measured) if row.measured else None}
-            for row in rows
-        ],
+        "rows": [{"case": asdict(row.case), "measured": _finite(row.measured)} for row in rows],
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise LaunchInputError(f"--json {file}: cannot be written: {error.strerror}") from None
+
+
+def _finite(measured: Measured | None) -> dict[str, Any] | None:
+    """Without a loss where the other ranks only stand in: it is Inf, which JSON cannot say."""
+    if measured is None:
+        return None
+    return asdict(measured) | {"loss": measured.loss if math.isfinite(measured.loss) else None}
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
