@@ -97,10 +97,13 @@ def check_nothing(device: str) -> None:
 
 
 def check_workspace(device: str) -> None:
+    from partial_fc.kernels.triton_kernels import _chunk
+
     x, y = (tensor.to(device) for tensor in data(24, 300))
+    chunk = _chunk(300, 24, 16)
     for dtype in DTYPES:
         # Exponentials, maxima, 1/‖w‖; and of a chunk the gradient and the centres to multiply.
-        needed = 300 * 24 * dtype.itemsize + 5 * 24 * 4 + 300 * 4 + 320 * 16 * (4 + dtype.itemsize)
+        needed = 300 * 24 * dtype.itemsize + 5 * 24 * 4 + 300 * 4 + chunk * 16 * (4 + dtype.itemsize)
         for bytes_given in (needed + 16, needed - 16):
             head = PartialFC(
                 300, 16, CosFace(), compute_dtype=dtype, kernels="triton", device=device,
