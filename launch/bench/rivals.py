@@ -6,6 +6,7 @@ Each has the same loss, CosFace, and the same update, SGD with momentum and weig
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from launch.errors import LaunchInputError
+from partial_fc.kernels.precision import precision_for
+from partial_fc.kernels.tiles import CPU_TILE, bytes_beside
 
 SCALE, MARGIN = 64.0, 0.35
 LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
@@ -52,10 +55,11 @@ class Case:
     @property
     def keeps(self) -> bool:
         """Whether ours has room to keep them for the update, beside its threads' tiles."""
-        rows = self.classes / self.shared_by * self.sample_rate
-        size, dim = (2 if self.dtype == "bfloat16" else 4), self.embedding_dim
-        tiles = self.threads * (4096 // size) * (size * (dim + 512) + 4 * dim)
-        return rows * (self.kept_bytes + 4) + tiles <= self.workspace_mib * 2**20
+        rows = math.ceil(self.classes / self.shared_by * self.sample_rate)
+        multiply = precision_for(getattr(torch, self.dtype), torch.device("cpu")).multiply
+        images, dim = self.batch_size * self.shared_by, self.embedding_dim
+        beside = bytes_beside(multiply, CPU_TILE[multiply], self.threads, rows, images, dim)
+        return rows * self.kept_bytes + beside <= self.workspace_mib * 2**20
 
     @property
     def name(self) -> str:

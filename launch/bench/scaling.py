@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from launch.bench.show import EXCHANGES
+from launch.bench.show import wire_seconds
 
 if TYPE_CHECKING:
     from launch.bench.head import Row
@@ -56,7 +56,7 @@ def show_limits(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> No
             continue
         case, found = row.case, row.measured
         products = found.floor_s * (1 if case.keeps else 4 / 3)
-        wire = found.wire_bytes * 8 / (bandwidth_gbit * 1e9) + EXCHANGES * latency_us * 1e-6
+        wire = wire_seconds(found.wire_bytes, bandwidth_gbit, latency_us)
         images = case.batch_size * case.shared_by
         count = "three" if case.keeps else "four"
         print(

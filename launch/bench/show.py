@@ -35,7 +35,7 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
             table.add_row(case.name, f"{case.classes:,}", "–")
             continue
         peer = peers.get(case.classes)
-        wire_ms = 1e3 * (found.wire_bytes * 8 / (bandwidth_gbit * 1e9) + EXCHANGES * latency_us * 1e-6)
+        wire_ms = 1e3 * wire_seconds(found.wire_bytes, bandwidth_gbit, latency_us)
         table.add_row(
             case.name,
             f"{case.classes:,}",
@@ -62,6 +62,11 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
             "3 numbers an image, gradients scattered, all float32)",
             highlight=False,
         )
+
+
+def wire_seconds(sent_bytes: int, bandwidth_gbit: float, latency_us: float) -> float:
+    """What a step's exchanges take on a network."""
+    return sent_bytes * 8 / (bandwidth_gbit * 1e9) + EXCHANGES * latency_us * 1e-6
 
 
 def plot(rows: list[Row], file: Path) -> None:

@@ -59,7 +59,9 @@ class TileKernels:
         plan = Plan(shard, batch, batch.selected, tile, self._precision.multiply)
         rows, kept, loan = count * shard.centres_per_class, None, None
         if for_gradient:
-            beside = self._tile_bytes(rows, images, batch.inputs.shape[1]) + 4 * rows
+            threads = 1 if self._workers is None else torch.get_num_threads()
+            multiply, dim = self._precision.multiply, batch.inputs.shape[1]
+            beside = bytes_beside(multiply, self._centres, threads, rows, images, dim)
             loan = self._arena.lend(rows * images, self._precision.keep, beside)
         if loan is not None:
             inverses = shard.weight.new_empty(rows) if batch.normalises_centres else None
@@ -91,12 +93,6 @@ class TileKernels:
         # Each worker has images of its own for what was kept.
         copied = sum(each.plan.inputs.nbytes for each in prepared if each.kept)
         self._shared(work, -(-count // tile), 1 + self._workspace // max(1, copied) if copied else 1 << 30)
-
-    def _tile_bytes(self, rows: int, images: int, dim: int) -> int:
-        """What the workers' own tiles take: centres to multiply, their logits, their gradient."""
-        threads = 1 if self._workers is None else torch.get_num_threads()
-        multiplied = self._precision.multiply.itemsize * (dim + min(images, BLOCK_IMAGES))
-        return threads * min(self._centres, rows) * (multiplied + 4 * dim)
 
     def _shared(
         self, work: Callable[[int, int], Result], numbers: int, most_shares: int = 1 << 30
@@ -168,6 +164,15 @@ class TileKernels:
             move(functions, shard.weight, shard.moments, one.rows, gradient, one.inverse)
             if shard.bias is not None:
                 move_bias(shard, shard.bias, one, bias_gradient, move)
+
+
+def bytes_beside(multiply: torch.dtype, centres: int, threads: int, rows: int, images: int, dim: int) -> int:
+    """What a step takes of its workspace beside the exponentials of `rows` centres and so many images.
+
+    Each thread's tile of `centres`: those to multiply, their logits, their gradient; and 1/‖w‖ of all.
+    """
+    multiplied = multiply.itemsize * (dim + min(images, BLOCK_IMAGES))
+    return threads * min(centres, rows) * (multiplied + 4 * dim) + 4 * rows
 
 
 def union(selections: list[Tensor | None]) -> Tensor | None:
