@@ -1,0 +1,74 @@
+"""What a set of training images is to whoever reads it: labelled, encoded images by index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Payloads = list[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an image comes from: its file, the byte at which its record starts there, the record's key, and
+    its class.
+    """
+
+    file: Path
+    offset: int
+    key: int
+    label: int
+
+    def __str__(self) -> str:
+        return f"{self.file}: byte {self.offset}: record {self.key} of class {self.label}"
+
+
+class ImageSource(Protocol):
+    """Labelled, encoded images by index 0 … num_images - 1, classes 0 … num_classes - 1.
+
+    A class may be without images. image_size is (height, width); if `uniform`, every image has it, otherwise
+    images are brought to it on reading. May be used from several threads at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the user called it, for messages."""
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width)."""
+
+    @property
+    def uniform(self) -> bool:
+        """Whether every image has `image_size`, one that has not being damaged."""
+
+    def labels_of(self, indices: Ints) -> Ints:
+        """The classes of these images, int64 [n]."""
+
+    def payloads(self, indices: Ints) -> Payloads:
+        """The encoded images (JPEG, PNG, …), one uint8 array each; read-only.
+
+        Raises RecordError for the first whose record is damaged.
+        """
+
+    def origin(self, index: int) -> Origin:
+        """Where one image comes from."""
+
+    def class_counts(self) -> Ints:
+        """Number of images of each class, int64 [num_classes]."""
+
+    def close(self) -> None:
+        """Let go of files."""
