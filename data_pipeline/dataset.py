@@ -7,125 +7,157 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from data_pipeline.dataset_writer import FaceDatasetWriter, write_dataset
 from data_pipeline.errors import DatasetError
 from data_pipeline.folder_layout import check_classes, find_images, read_property, size_of_first
+from data_pipeline.image_table import (
+    MAX_FILES,
+    OFFSET_BITS,
+    OFFSET_MASK,
+    ImageTable,
+    columns,
+    make_table,
+    without_small_classes,
+)
+from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import Ints, RecordReader
+from data_pipeline.source import Origin, Payloads
+from data_pipeline.table_store import State, stored_table
 
 __all__ = ["FaceDataset", "FaceDatasetWriter", "write_dataset"]
+
+_ADVICE = "`cosface inspect` lists all damaged records; copy the file again, or leave them out"
 
 
 class FaceDataset:
     """Labelled images of a record folder, by index 0..num_images-1; made by `FaceDataset.open`.
 
-    labels: int64 [num_images], the class of each image. keys: int64 [num_images], its record's key.
-    image_size: (height, width) as stored. Images are read through a memory map on demand.
+    labels: int32 [num_images], the class of each image, not to be written. image_size: (height, width) as
+    stored. Images are read through a memory map on demand. It is an `ImageSource`; pickled, it opens the
+    folder again where it arrives.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        reader: RecordReader,
-        places: Ints,
-        labels: Ints,
-        num_classes: int,
-        size: tuple[int, int],
-    ) -> None:
+    uniform = True
+
+    def __init__(self, folder: Path, files: list[RecordFile], table: ImageTable, min_images: int = 0) -> None:
         self.folder = folder
-        self.reader = reader
-        self.labels = labels
-        self.num_classes = num_classes
-        self.image_size = size
-        self._places = places
+        self.files = files
+        self.labels = table.label
+        self._table = table
+        self._min_images = min_images
 
     @classmethod
-    def open(cls, folder: str | Path) -> FaceDataset:
-        """Open a folder.
+    def open(cls, folder: str | Path, *, min_images: int = 0) -> FaceDataset:
+        """Open a folder with a train.rec, or else with any number of .rec files, or one .rec file.
 
-        Raises DatasetError if it is missing, holds no image or contradicts itself, and RecordError if a
-        record that is read on opening is damaged.
+        Several files are one set: their labels are of the same classes. min_images: leave out classes with
+        fewer and number the others anew; 0 leaves all as they are. Raises DatasetError if the folder is
+        missing, holds no image or contradicts itself, and RecordError if a record that is read on opening
+        is damaged.
         """
         folder = Path(folder)
-        rec = folder / "train.rec"
-        if not folder.is_dir():
-            raise DatasetError(
-                f"{folder}: no such folder; a folder with train.rec, train.idx and property is expected"
-            )
+        paths = _record_files(folder)
+        table = stored_table(_state(folder, paths, min_images), lambda: _read_table(paths, min_images))
+        files: list[RecordFile] = []
         try:
-            present = rec.is_file()
-        except OSError as error:
-            raise DatasetError(f"{folder}: cannot be read: {error.strerror}") from None
-        if not present:
-            raise DatasetError(
-                f"{folder}: holds no train.rec; `cosface pack` makes one from a folder of images"
-            )
-        stated = read_property(folder / "property")
-        reader = RecordReader(rec, folder / "train.idx")
-        try:
-            places, labels, identities = find_images(reader)
-            if not len(places):
-                raise DatasetError(f"{rec}: holds no image record")
-            if stated is None:
-                num_classes = identities or int(labels.max()) + 1
-                size = size_of_first(reader, places)
-            else:
-                num_classes, size = stated[0], (stated[1], stated[2])
-            check_classes(reader, places, labels, num_classes, identities, stated is not None)
-            return cls(folder, reader, places, labels, num_classes, size)
+            for path in paths:
+                files.append(RecordFile(path, _ADVICE))
         except BaseException:
-            reader.close()
+            for file in files:
+                file.close()
             raise
+        return cls(folder, files, table, min_images)
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return str(self.folder)
 
     @property
     def num_images(self) -> int:
         """Number of images; header and identity records are none."""
-        return len(self._places)
+        return len(self._table)
 
     def __len__(self) -> int:
         return self.num_images
 
     @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self._table.num_classes
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width), as stated in `property` or of the first image."""
+        return self._table.image_size
+
+    @property
     def keys(self) -> Ints:
-        """The images' record keys, int64 [num_images]."""
-        return self.reader.key_array[self._places]
+        """The images' record keys, int64 [num_images], a copy."""
+        return self._table.key.astype(np.int64)
 
     @property
     def file(self) -> Path:
-        """The record file."""
-        return self.reader.rec
+        """The record file; the first if there are several."""
+        return self.files[0].path
 
     def key(self, index: int) -> int:
         """The record key of one image."""
-        return int(self.reader.key_array[self._places[index]])
+        return int(self._table.key[index])
 
     def offset(self, index: int) -> int:
-        """The byte offset of one image's record in the file."""
-        return int(self.reader.offsets[self._places[index]])
+        """The byte offset of one image's record in its file."""
+        return self._table.where(index)[1]
+
+    def origin(self, index: int) -> Origin:
+        """Where one image's record is."""
+        file, offset = self._table.where(index)
+        return Origin(self.files[file].path, offset, self.key(index), int(self.labels[index]))
+
+    def labels_of(self, indices: Ints) -> Ints:
+        """The classes of these images, int64 [n]."""
+        return self.labels[indices].astype(np.int64)
 
     def payload(self, index: int) -> memoryview:
         """The encoded image, without a copy. Raises RecordError if the record is damaged."""
-        return self.reader.payload_view(self.key(index))
+        file, offset = self._table.where(index)
+        return self.files[file].payload(offset)
 
-    def payloads(self, indices: Ints) -> list[npt.NDArray[np.uint8]]:
+    def payloads(self, indices: Ints) -> Payloads:
         """The encoded images as uint8 arrays over the memory map; headers are looked up for all at once."""
-        located = self.reader.locate(self._places[indices])
-        buffer = self.reader.buffer
-        views = [
-            buffer[begin:end] for begin, end in zip(located.begin.tolist(), located.end.tolist(), strict=True)
-        ]
-        for place in np.flatnonzero(located.begin < 0):
-            views[place] = np.frombuffer(self.payload(int(indices[place])), dtype=np.uint8)
+        places = self._table.place[indices]
+        if len(self.files) == 1:
+            return self.files[0].payloads(places)
+        numbers, offsets = places >> OFFSET_BITS, places & OFFSET_MASK
+        views: Payloads = [np.zeros(0, dtype=np.uint8)] * len(indices)
+        for number in np.unique(numbers):
+            here = np.flatnonzero(numbers == number)
+            for at, view in zip(here.tolist(), self.files[number].payloads(offsets[here]), strict=True):
+                views[at] = view
         return views
+
+    def will_need(self, first: int, last: int) -> None:
+        """Ask the system to read images first … last - 1 ahead, as far as they lie side by side in a file."""
+        for number, start in (self._table.where(at) for at in (first, last - 1)):
+            self.files[number].will_need(start, start + 1)
+        (number, start), (last_number, end) = self._table.where(first), self._table.where(last - 1)
+        if number == last_number and start < end:
+            self.files[number].will_need(start, end)
+
+    def expect_random_reads(self) -> None:
+        """Tell the system that images will be read in random order."""
+        for file in self.files:
+            file.expect_random_reads()
 
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]."""
         return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
 
     def close(self) -> None:
-        """Let go of the record file."""
-        self.reader.close()
+        """Let go of the record files."""
+        for file in self.files:
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -134,3 +166,70 @@ class FaceDataset:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[object, tuple[Path, int]]:
+        return _reopen, (self.folder.absolute(), self._min_images)
+
+
+def _reopen(folder: Path, min_images: int) -> FaceDataset:
+    return FaceDataset.open(folder, min_images=min_images)
+
+
+def is_record_folder(folder: Path) -> bool:
+    """Whether `FaceDataset.open` would find a record file there."""
+    return folder.suffix == ".rec" or any(folder.glob("*.rec"))
+
+
+def _record_files(folder: Path) -> list[Path]:
+    """The .rec files of a set, in the order of their names."""
+    try:
+        if folder.suffix == ".rec" and folder.is_file():
+            return [folder]
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{folder}: no such folder; a folder with train.rec, train.idx and property is expected"
+            )
+        rec = folder / "train.rec"
+        paths = [rec] if rec.is_file() else sorted(path for path in folder.glob("*.rec") if path.is_file())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be read: {error.strerror}") from None
+    if not paths:
+        raise DatasetError(f"{folder}: holds no train.rec; `cosface pack` makes one from a folder of images")
+    if len(paths) > MAX_FILES:
+        raise DatasetError(f"{folder}: holds {len(paths)} .rec files; at most {MAX_FILES} are expected")
+    return paths
+
+
+def _state(folder: Path, paths: list[Path], min_images: int) -> State:
+    """What a table depends on: another size or time of a file, another table."""
+    files = [*paths, *(path.with_suffix(".idx") for path in paths), paths[0].with_name("property")]
+    found = []
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
+    return {"set": [str(folder.absolute()), min_images], "files": found}
+
+
+def _read_table(paths: list[Path], min_images: int) -> ImageTable:
+    """Read a set's index and headers through."""
+    stated = read_property(paths[0].with_name("property"))
+    parts, largest, size, identities = [], -1, None, None
+    for number, path in enumerate(paths):
+        with RecordReader(path, path.with_suffix(".idx")) as reader:
+            places, labels, identities = find_images(reader)
+            if not len(places):
+                continue
+            if len(paths) > 1:
+                identities = None  # each file may have its own
+            largest = max(largest, int(labels.max()))
+            size = size or (size_of_first(reader, places) if stated is None else stated[1:])
+            classes = stated[0] if stated else identities or largest + 1
+            check_classes(reader, places, labels, classes, identities, stated is not None)
+            parts.append(columns(number, reader.offsets[places], labels, reader.key_array[places]))
+    if size is None:
+        raise DatasetError(f"{paths[0]}: holds no image record")
+    table = make_table(parts, stated[0] if stated else identities or largest + 1, size)
+    return without_small_classes(table, min_images, str(paths[0].parent)) if min_images else table

@@ -1,0 +1,116 @@
+"""A folder of image files, one sub-folder an identity, as a set of training images."""
+
+from __future__ import annotations
+
+import os
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from data_pipeline.decode import decode_image
+from data_pipeline.errors import DatasetError, RecordError
+from data_pipeline.pack import find_images
+from data_pipeline.source import Ints, Origin, Payloads
+
+USUAL_SIZE = (112, 112)
+_SAMPLED = 256
+
+
+class ImageFiles:
+    """FOLDER/identity/file, classes and images in the order of their names; an `ImageSource`.
+
+    If a sample of the images has one size, that is `image_size` and every other size is damage; otherwise
+    images are brought to 112 × 112 on reading. No file is opened before it is asked for but the sample's.
+    min_images: leave out identities with fewer files. Raises DatasetError if the folder cannot be read or
+    holds no image. The names take as many bytes as they have letters, and 12 an image.
+    """
+
+    def __init__(self, folder: str | Path, *, min_images: int = 0) -> None:
+        self.folder = Path(folder)
+        self._min_images = min_images
+        files, _ = find_images(self.folder)
+        names: list[bytes] = []
+        labels: list[int] = []
+        self.num_classes = 0
+        for _, members in groupby(files, key=lambda file: file[0]):
+            paths = [os.fsencode(path.relative_to(self.folder)) for _, path in members]
+            if len(paths) < min_images:
+                continue
+            names += paths
+            labels += [self.num_classes] * len(paths)
+            self.num_classes += 1
+        if not names:
+            raise DatasetError(
+                f"{folder}: no identity has {min_images} images or more; choose a lower data.min-images"
+            )
+        self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
+        self._names = b"".join(names)
+        self._labels = np.array(labels, dtype=np.int32)
+        self.uniform, self.image_size = self._sample_sizes()
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return str(self.folder)
+
+    @property
+    def num_images(self) -> int:
+        """Number of image files."""
+        return len(self._labels)
+
+    def path(self, index: int) -> Path:
+        """The file of one image."""
+        first = int(self._ends[index - 1]) if index else 0
+        return self.folder / os.fsdecode(self._names[first : int(self._ends[index])])
+
+    def labels_of(self, indices: Ints) -> Ints:
+        """The classes of these images, int64 [n]."""
+        return self._labels[indices].astype(np.int64)
+
+    def payloads(self, indices: Ints) -> Payloads:
+        """The files' contents. Raises RecordError for the first that cannot be read."""
+        contents = []
+        for index in indices.tolist():
+            path = self.path(index)
+            try:
+                contents.append(np.frombuffer(path.read_bytes(), dtype=np.uint8))
+            except OSError as error:
+                raise RecordError(path, 0, f"cannot be read: {error.strerror}") from None
+        return contents
+
+    def origin(self, index: int) -> Origin:
+        """Where one image comes from; its key is its place in the set."""
+        return Origin(self.path(index), 0, index, int(self._labels[index]))
+
+    def class_counts(self) -> Ints:
+        """Number of images of each class, int64 [num_classes]."""
+        return np.bincount(self._labels, minlength=self.num_classes).astype(np.int64)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _sample_sizes(self) -> tuple[bool, tuple[int, int]]:
+        sizes = set()
+        for index in np.unique(np.linspace(0, self.num_images - 1, _SAMPLED).astype(np.int64)).tolist():
+            try:
+                image = decode_image(self.path(index).read_bytes())
+            except OSError:
+                continue
+            if image is not None:
+                sizes.add((image.shape[0], image.shape[1]))
+        if not sizes:
+            raise DatasetError(
+                f"{self.folder}: the first images cannot be decoded; JPEG or PNG files are expected"
+            )
+        return (True, sizes.pop()) if len(sizes) == 1 else (False, USUAL_SIZE)

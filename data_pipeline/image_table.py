@@ -1,0 +1,83 @@
+"""Which record is image i, and of which class: three columns, 16 bytes an image.
+
+Sixteen bytes hold for keys below 2^32; others take 20. The columns may be memory maps that the ranks of a
+host share through the page cache (`table_store.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.errors import DatasetError
+
+Ints = npt.NDArray[np.int64]
+
+# A place is a file's number and a byte in it. 2^48 bytes are 256 TiB.
+OFFSET_BITS = 48
+OFFSET_MASK = (1 << OFFSET_BITS) - 1
+MAX_FILES = 1 << 15
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """place: int64 [N], file number << 48 | byte offset of the record; label: int32 [N]; key: uint32 or
+    int64 [N]; none of them to be written. image_size: (height, width), as stated or of the first image.
+    """
+
+    place: Ints
+    label: npt.NDArray[np.int32]
+    key: npt.NDArray[np.uint32] | Ints
+    num_classes: int
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def where(self, index: int) -> tuple[int, int]:
+        """(number of the file, byte offset) of one image's record."""
+        place = int(self.place[index])
+        return place >> OFFSET_BITS, place & OFFSET_MASK
+
+
+def columns(file: int, offsets: Ints, labels: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """One file's part of the columns place, label and key."""
+    return file << OFFSET_BITS | offsets, labels, keys
+
+
+def make_table(
+    parts: list[tuple[Ints, Ints, Ints]], num_classes: int, image_size: tuple[int, int]
+) -> ImageTable:
+    """The table of all files' parts, in their order."""
+    place, label, key = (
+        column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    fits = not len(key) or (key.min() >= 0 and key.max() < 1 << 32)
+    return ImageTable(
+        place, label.astype(np.int32), key.astype(np.uint32) if fits else key, num_classes, image_size
+    )
+
+
+def without_small_classes(table: ImageTable, min_images: int, name: str) -> ImageTable:
+    """The table with the classes of at least so many images alone, numbered anew in their order.
+
+    Raises DatasetError, naming the set, if no class has so many.
+    """
+    counts = np.bincount(table.label, minlength=table.num_classes)
+    kept = counts >= min_images
+    if not kept.any():
+        raise DatasetError(
+            f"{name}: no identity has {min_images} images or more, the most are {int(counts.max())}; "
+            "choose a lower data.min-images"
+        )
+    renamed = (np.cumsum(kept) - 1).astype(np.int32)
+    images = np.flatnonzero(kept[table.label])
+    return ImageTable(
+        table.place[images],
+        renamed[table.label[images]],
+        table.key[images],
+        int(kept.sum()),
+        table.image_size,
+    )

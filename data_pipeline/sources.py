@@ -1,0 +1,50 @@
+"""What `--data.train` may name: record folders, folders of images, rendered identities, several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_pipeline.dataset import FaceDataset, is_record_folder
+from data_pipeline.errors import DatasetError
+from data_pipeline.image_files import ImageFiles
+from data_pipeline.merged import MergedSource
+from data_pipeline.source import ImageSource
+
+RENDERED = "rendered:"
+
+
+def open_source(names: Sequence[str | Path], *, min_images: int = 0) -> ImageSource:
+    """Open one set, or several as one, classes of the later ones after those of the earlier.
+
+    A name is a record folder (or a .rec file), a folder with one sub-folder of images an identity, or
+    "rendered:…" for identities that are drawn as they are read. min_images: leave out identities with fewer
+    images. Raises DatasetError for what is missing or contradicts itself, RecordError for damaged records.
+    """
+    if not names:
+        raise DatasetError("no training set is named")
+    parts: list[ImageSource] = []
+    try:
+        for name in names:
+            parts.append(_open_one(name, min_images))
+        return parts[0] if len(parts) == 1 else MergedSource(parts)
+    except BaseException:
+        for part in parts:
+            part.close()
+        raise
+
+
+def _open_one(name: str | Path, min_images: int) -> ImageSource:
+    if str(name).startswith(RENDERED):
+        raise DatasetError(f"{name}: rendered identities are not there yet")
+    folder = Path(name)
+    try:
+        if is_record_folder(folder) or not _has_folders(folder):
+            return FaceDataset.open(folder, min_images=min_images)
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be read: {error.strerror}") from None
+    return ImageFiles(folder, min_images=min_images)
+
+
+def _has_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir() if entry.name[0] != ".")
