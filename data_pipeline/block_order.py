@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipeline.hashing import Words, hash_words
-from data_pipeline.order import Ints, by_epoch
+from data_pipeline.order import Ints, slice_of_epochs
 from data_pipeline.permutation import permute, place_of
 
 # Set apart the keys of this order's two permutations from each other and from GlobalOrder's.
@@ -55,13 +55,7 @@ class BlockOrder:
 
     def slice(self, position: int, count: int) -> tuple[Ints, Ints]:
         """Epochs and images at positions [position, position + count): int64 [count] each."""
-        epochs, images = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-        done = 0
-        for epoch, places in by_epoch(position, count, self.num_images):
-            here = slice(done, done + len(places))
-            epochs[here], images[here] = epoch, self.permute(epoch, places)
-            done = here.stop
-        return epochs, images
+        return slice_of_epochs(self.permute, self.num_images, position, count)
 
     def permute(self, epoch: int, places: Ints) -> Ints:
         """The images at these places (each in [0, num_images)) of an epoch, int64 [n]."""

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.hashing import hash_words
-from data_pipeline.order import Ints, by_epoch
+from data_pipeline.order import Ints, refuse_negative
 from data_pipeline.permutation import permute
 
 # Set apart the keys of this order's two permutations from each other and from GlobalOrder's.
@@ -73,30 +73,19 @@ class IdentityOrder:
 
     def slice(self, position: int, count: int) -> tuple[Ints, Ints]:
         """Numbers and images at positions [position, position + count): int64 [count] each."""
-        numbers, images = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-        done = 0
-        for epoch, places in by_epoch(position, count, self.epoch_length):
-            here = slice(done, done + len(places))
-            numbers[here], images[here] = self._in_round(epoch, places)
-            done = here.stop
-        return numbers, images
-
-    def identities(self, epoch: int, slots: Ints) -> Ints:
-        """Which identity comes in these slots of a round (each below num_identities): int64 [n], counted
-        among those taken, by ascending label.
-        """
-        key = hash_words(self.seed, _IDENTITIES, epoch)
-        return permute(slots, self.num_identities, key)
-
-    def _in_round(self, epoch: int, places: Ints) -> tuple[Ints, Ints]:
-        slots, within = np.divmod(places, self.group)
-        first = int(slots[0])
-        groups = self.identities(epoch, np.arange(first, int(slots[-1]) + 1, dtype=np.int64))
-        identities = groups[slots - first]
+        refuse_negative(position, count)
+        groups, within = np.divmod(position + np.arange(count, dtype=np.int64), self.group)
+        first = position // self.group
+        past = -(-(position + count) // self.group)
+        rounds, slots = np.divmod(np.arange(first, past, dtype=np.int64), self.num_identities)
+        keys = hash_words(self.seed, _IDENTITIES, rounds)
+        of_groups = permute(slots, self.num_identities, keys)
+        identities = of_groups[groups - first]
         counts = self._counts[identities]
-        numbers, own_places = np.divmod(epoch * self.group + within, counts)
-        keys = hash_words(self.seed, _OWN, identities, numbers)
-        images = self._starts[identities] + permute(own_places, counts, keys)
+        numbers, places = np.divmod(rounds[groups - first] * self.group + within, counts)
+        images = self._starts[identities] + permute(
+            places, counts, hash_words(self.seed, _OWN, identities, numbers)
+        )
         return numbers, images if self._images is None else self._images[images].astype(np.int64)
 
 

@@ -7,7 +7,7 @@ so batches run across epoch ends and the position alone resumes a run on any num
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -47,18 +47,28 @@ class Order(Protocol):
         """
 
 
-def by_epoch(position: int, count: int, epoch_length: int) -> Iterator[tuple[int, Ints]]:
-    """The positions [position, position + count) epoch by epoch: its number, and the places int64 [n] in it.
-
-    Raises ValueError if an argument is negative.
-    """
+def refuse_negative(position: int, count: int) -> None:
+    """Raises ValueError if either is negative."""
     if position < 0 or count < 0:
         raise ValueError(f"position and count must not be negative, got {position} and {count}")
-    while count:
-        epoch, start = divmod(position, epoch_length)
-        here = min(count, epoch_length - start)
-        yield epoch, np.arange(start, start + here, dtype=np.int64)
-        position, count = position + here, count - here
+
+
+def slice_of_epochs(
+    permute: Callable[[int, Ints], Ints], num_images: int, position: int, count: int
+) -> tuple[Ints, Ints]:
+    """Epochs and images at positions [position, position + count), int64 [count] each, where `permute` gives
+    the images at places int64 [n] of an epoch and an epoch has each image once.
+    """
+    refuse_negative(position, count)
+    epochs, images = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    done = 0
+    while done < count:
+        epoch, start = divmod(position + done, num_images)
+        end = min(done + num_images - start, count)
+        epochs[done:end] = epoch
+        images[done:end] = permute(epoch, np.arange(start, start + end - done, dtype=np.int64))
+        done = end
+    return epochs, images
 
 
 class GlobalOrder:
@@ -79,13 +89,7 @@ class GlobalOrder:
 
     def slice(self, position: int, count: int) -> tuple[Ints, Ints]:
         """Epochs and images at positions [position, position + count): int64 [count] each."""
-        epochs, images = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-        done = 0
-        for epoch, places in by_epoch(position, count, self.num_images):
-            here = slice(done, done + len(places))
-            epochs[here], images[here] = epoch, self.permute(epoch, places)
-            done = here.stop
-        return epochs, images
+        return slice_of_epochs(self.permute, self.num_images, position, count)
 
     def permute(self, epoch: int, places: Ints) -> Ints:
         """The images at these places (each in [0, num_images)) of an epoch, int64 [n]."""
