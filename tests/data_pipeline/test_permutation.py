@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipeline import permutation
+from data_pipeline.hashing import hash_words
+from data_pipeline.permutation import EIGHT_ROUNDS, ROUNDS_BY_SIZE, Ints, permute, place_of
+
+_MASK = (1 << 64) - 1
+_PLANS = [EIGHT_ROUNDS, ROUNDS_BY_SIZE, (2, 2), (3, 5)]
+_SIZES = [*range(1, 40), 97, 1023, 1024, 1025, 65536, 10**6 + 3, 10**12, 2**53 + 1, 2**60 - 1, 2**62 - 1]
+
+
+def _mix(word: int) -> int:
+    word = (word + 0x9E3779B97F4A7C15) & _MASK
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB & _MASK
+    return word ^ (word >> 31)
+
+
+def _unmix(word: int) -> int:
+    def unshift(value: int, bits: int) -> int:
+        result = value
+        for _ in range(64 // bits):
+            result = value ^ (result >> bits)
+        return result
+
+    word = unshift(word, 31) * pow(0x94D049BB133111EB, -1, 1 << 64) & _MASK
+    word = unshift(word, 27) * pow(0xBF58476D1CE4E5B9, -1, 1 << 64) & _MASK
+    return (unshift(word, 30) - 0x9E3779B97F4A7C15) & _MASK
+
+
+def _naive(place: int, size: int, key: int, rounds: int) -> int:
+    """The docstring's formula with Python's numbers."""
+    width = math.isqrt(size - 1) + 1 if size > 1 else 1
+    height = -(-size // width)
+    number = place
+    while True:
+        sizes = (height, width)
+        left, right = divmod(number, width)
+        for step in range(rounds):
+            left, right = right, (left + _mix(right ^ _mix(key ^ step))) % sizes[0]
+            sizes = sizes[::-1]
+        number = left * sizes[1] + right
+        if number < size:
+            return number
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "numpy":
+        monkeypatch.setattr(permutation, "_loops", lambda: None)
+    else:
+        assert permutation._loops() is not None, "numba is a dependency"
+    return str(request.param)
+
+
+@pytest.mark.parametrize("rounds", _PLANS)
+@pytest.mark.parametrize("size", _SIZES)
+def test_both_forms_are_the_formula(form: str, size: int, rounds: tuple[int, int]) -> None:
+    rng = np.random.default_rng(size)
+    places = np.unique(np.concatenate([[0, size - 1], rng.integers(0, size, 20)]))
+    key = hash_words(5, size)
+    found = permute(places, size, key, rounds)
+    used = rounds[size < permutation.LARGE]
+    assert found.tolist() == [_naive(place, size, int(key[0]), used) for place in places.tolist()]
+    assert np.array_equal(place_of(found, size, key, rounds), places)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3000), st.integers(0, _MASK), st.integers(0, _MASK)), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_every_element_has_its_own_size_and_key(elements: list[tuple[int, int, int]]) -> None:
+    sizes = np.array([size for size, _, _ in elements], dtype=np.int64)
+    keys = np.array([key for _, key, _ in elements], dtype=np.uint64)
+    places = np.array([place % size for size, _, place in elements], dtype=np.int64)
+    found = permute(places, sizes, keys)
+    one_by_one = [int(permute(places[[i]], int(sizes[i]), keys[[i]])[0]) for i in range(len(elements))]
+    assert found.tolist() == one_by_one
+    assert np.array_equal(place_of(found, sizes, keys), places)
+    words = permutation._walk(
+        places.astype(np.uint64), sizes.astype(np.uint64), keys, ROUNDS_BY_SIZE, inverse=False
+    )
+    assert words.tolist() == one_by_one
+
+
+def test_a_sum_that_would_run_over_is_still_a_permutation(form: str) -> None:
+    # A round whose random number is 2**64 - 1: added to a left half before the reduction it wraps around,
+    # which 30 x 30, unlike 32 x 32, does not forgive.
+    size, step, right = 900, 3, 7
+    key = np.array([_unmix(_unmix(_MASK) ^ right) ^ step], dtype=np.uint64)
+    assert _mix(right ^ _mix(int(key[0]) ^ step)) == _MASK
+    assert np.array_equal(np.sort(permute(np.arange(size), size, key)), np.arange(size))
+
+
+@pytest.mark.parametrize("size", [40_000_000, 10**12])
+def test_samples_of_large_sets_stay_apart_and_come_back(form: str, size: int) -> None:
+    places = np.unique(np.random.default_rng(0).integers(0, size, 20_000))
+    found = permute(places, size, hash_words(1, 2))
+    assert found.min() >= 0
+    assert found.max() < size
+    assert len(np.unique(found)) == len(places)
+    assert np.array_equal(place_of(found, size, hash_words(1, 2)), places)
+
+
+@pytest.mark.parametrize(("places", "size", "wrong"), [([0, 5], 5, 5), ([-1], 3, -1), ([2, 2], [3, 2], 2)])
+def test_places_outside_are_refused(form: str, places: list[int], size: int | list[int], wrong: int) -> None:
+    sizes: int | Ints = size if isinstance(size, int) else np.array(size)
+    for function in (permute, place_of):
+        with pytest.raises(ValueError, match=f"below the set's size, got {wrong}"):
+            function(np.array(places), sizes, hash_words(1))
+
+
+@pytest.mark.parametrize("error", ["ImportError('no numba')", "RuntimeError('no locator available')"])
+def test_what_numba_cannot_do_numpy_does(error: str) -> None:
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numba":
+            raise {error}
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+from data_pipeline.order import GlobalOrder
+print(GlobalOrder(1000, 3).slice(998, 4)[1].tolist(), "numba" in sys.modules)
+"""
+    from data_pipeline.order import GlobalOrder
+
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(permutation.__file__).parent.parent,
+    )
+    assert result.stdout.strip() == f"{GlobalOrder(1000, 3).slice(998, 4)[1].tolist()} False"
