@@ -27,20 +27,21 @@ from data_pipeline.permutation import permute
 # Set apart the keys of this order's two permutations from each other and from GlobalOrder's.
 _IDENTITIES, _OWN = 0x6964656E74, 0x6F776E
 _CHUNK = 1 << 20
+_Labels = npt.NDArray[np.int32] | Ints
 
 
 class IdentityOrder:
     """Groups of `images_per_identity` (K) images of one identity, from `seed`.
 
-    labels: int64 [num_images], each image's identity, at least 0; not kept. Identities with fewer than
-    min_images are left out (num_left_out of them). The default leaves none out: one with a single image makes
-    no pair of two different images, yet it is a negative for all others, and a class centre that is trained
-    beside would never meet its class. min_images=2 saves its K places of the batch for pairs.
+    labels: int32 or int64 [num_images], each image's identity, at least 0; not kept. Identities with fewer
+    than min_images are left out (num_left_out of them). The default leaves none out: one with a single image
+    makes no pair of two different images, yet it is a negative for all others, and a class centre that is
+    trained beside would never meet its class. min_images=2 saves its K places of the batch for pairs.
 
     Raises ValueError for wrong numbers, negative labels, and if no identity is left.
     """
 
-    def __init__(self, labels: Ints, seed: int, images_per_identity: int, min_images: int = 1) -> None:
+    def __init__(self, labels: _Labels, seed: int, images_per_identity: int, min_images: int = 1) -> None:
         if images_per_identity < 1 or min_images < 1:
             raise ValueError(
                 f"images_per_identity and min_images must be at least 1, got {images_per_identity} "
@@ -89,7 +90,7 @@ class IdentityOrder:
         return numbers, images if self._images is None else self._images[images].astype(np.int64)
 
 
-def _neighbours(labels: Ints) -> Iterator[tuple[int, Ints, Ints]]:
+def _neighbours(labels: _Labels) -> Iterator[tuple[int, _Labels, _Labels]]:
     """Labels and those before them, piece by piece with the piece's first index: comparisons of all at once
     would need memory of the labels' size.
     """
@@ -98,11 +99,11 @@ def _neighbours(labels: Ints) -> Iterator[tuple[int, Ints, Ints]]:
         yield first, here, labels[first - 1 : first - 1 + len(here)]
 
 
-def _ascend(labels: Ints) -> bool:
+def _ascend(labels: _Labels) -> bool:
     return all((here >= before).all() for _, here, before in _neighbours(labels))
 
 
-def _starts_of_runs(labels: Ints) -> Ints:
+def _starts_of_runs(labels: _Labels) -> Ints:
     """Where each run of equal labels starts."""
     starts = [first + np.flatnonzero(here != before) for first, here, before in _neighbours(labels)]
     return np.concatenate([np.zeros(1, dtype=np.int64), *starts])

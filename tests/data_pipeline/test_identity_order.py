@@ -63,7 +63,7 @@ def test_storage_by_identity_or_not_is_the_same_up_to_names() -> None:
     ascending = np.sort(rng.integers(0, 50, 1000))
     places = rng.permutation(1000)
     sorted_order = IdentityOrder(ascending, 8, 4)
-    mixed_order = IdentityOrder(ascending[places], 8, 4)
+    mixed_order = IdentityOrder(ascending[places].astype(np.int32), 8, 4)
     first, second = sorted_order.slice(100, 400)[1], mixed_order.slice(100, 400)[1]
     assert np.array_equal(ascending[first], ascending[places][second])
     # By a stable sort: the k-th image of an identity here is its k-th there.
