@@ -39,7 +39,10 @@ COMMANDS = {
     "evaluate": Command("trainer.commands_evaluate", "evaluate", "verification accuracy, AUC, TAR@FAR"),
     "pack": Command("data_pipeline.commands", "pack", "image folders (one per identity) → record folder"),
     "pairs": Command("data_pipeline.commands", "pairs", "LFW's pair list and images → a .bin set of pairs"),
-    "inspect": Command("data_pipeline.commands", "inspect", "counts, sizes, damaged records"),
+    "inspect": Command("data_pipeline.commands", "inspect", "counts, sizes, duplicates, damaged records"),
+    "render": Command(
+        "data_pipeline.rendered.commands", "render", "rendered faces → record folder, to try things"
+    ),
     "advise": Command("partial_fc.commands", "advise", "what theory says of margin and scale"),
     "bench": Command("launch.bench.commands", "bench", "what things cost here: cosface bench head …"),
 }

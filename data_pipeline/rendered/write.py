@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from data_pipeline.dataset_writer import FaceDatasetWriter
 from data_pipeline.pairs import PairSet, write_bin
 from data_pipeline.progress import track
 from data_pipeline.rendered.face import render_jpeg
 from data_pipeline.rendered.identity import random_generator
+from data_pipeline.rendered.source import RenderedFaces
 from data_pipeline.workers import default_workers, ordered_map
 
 PAIR_STREAM = 3
@@ -43,16 +47,44 @@ def write_rendered_dataset(
     """
     if not identities or views < 1:
         raise ValueError(f"identities and views must not be empty, got {len(identities)} and {views}")
-    places = [_Place(identity, view) for identity in identities for view in range(views)]
-    render = partial(_render, seed, size)
+    render = partial(_render_of, seed, size, identities, views)
+    return _write(folder, render, len(identities), views, size, workers)
+
+
+def write_source(folder: str | Path, faces: RenderedFaces, workers: int | None = None) -> int:
+    """Writes every image of `faces` as a record folder. The image count.
+
+    Raises DatasetError if the folder is in use.
+    """
+    return _write(folder, partial(_image_of, faces), faces.num_classes, faces.views, faces.size, workers)
+
+
+def _write(
+    folder: str | Path,
+    render: Callable[[int], bytes],
+    classes: int,
+    views: int,
+    size: int,
+    workers: int | None,
+) -> int:
+    # A range: a list of the images would take more memory than their order needs.
+    places = range(classes * views)
     with (
-        FaceDatasetWriter(folder, len(identities), (size, size)) as writer,
+        FaceDatasetWriter(folder, classes, (size, size)) as writer,
         closing(ordered_map(render, places, workers or default_workers())) as images,
     ):
         shown = track(images, total=len(places), description="rendering faces")
         for index, payload in enumerate(shown):
             writer.add(index // views, payload)
     return len(places)
+
+
+def _render_of(seed: int, size: int, identities: range, views: int, index: int) -> bytes:
+    return render_jpeg(identities[index // views], index % views, seed, size)
+
+
+def _image_of(faces: RenderedFaces, index: int) -> bytes:
+    return faces.payloads(np.array([index]))[0].tobytes()
 
 
 def draw_pairs(identities: range, pairs: int, seed: int) -> list[tuple[int, int, int, int, bool]]:
