@@ -59,12 +59,26 @@ class PairsOptions(PreparationOptions):
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """Counts what a record folder holds and looks for damaged records; exit code 1 if there is any."""
+    """Looks at every image: counts, sizes, duplicates, labels, damage; exit code 1 if any is damaged."""
 
     dataset: Annotated[Positional[Path], arg(metavar="DATASET")]
-    """The record folder."""
+    """A record folder, a folder of images or a .bin of pairs."""
     json: Path | None = None
-    """Write the report to this file, as JSON."""
+    """Write all that was found to this file, as JSON."""
+    plot: Path | None = None
+    """Draw images per identity and bytes per image into this file (.png, .svg or .pdf)."""
+    fast: bool = False
+    """Read headers only: nothing is decoded, duplicates are not looked for."""
+    near: bool = False
+    """Look for one photograph encoded or cut a little otherwise, too."""
+    threads: int = 0
+    """Threads that decode; 0: one per processor."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ValueError(f"threads must be 0 or more, got {self.threads}")
+        if self.fast and self.near:
+            raise ValueError("near needs the pixels, which fast does not decode: choose one")
 
 
 def pack(options: PackOptions) -> int:
@@ -110,9 +124,15 @@ def pairs(options: PairsOptions) -> int:
 def inspect(options: InspectOptions) -> int:
     """`cosface inspect`. Raises DataInputError."""
     from data_pipeline.inspect import inspect_dataset
+    from data_pipeline.inspection.look import Depth
+    from data_pipeline.inspection.plot import plot
+    from data_pipeline.inspection.text import render
 
-    report = inspect_dataset(options.dataset)
-    print(report.render())
+    depth: Depth = "headers" if options.fast else "near" if options.near else "pixels"
+    report = inspect_dataset(options.dataset, num_threads=options.threads or None, depth=depth)
+    print(render(report))
+    if options.plot is not None:
+        plot(report, options.plot)
     if options.json is not None:
         try:
             options.json.parent.mkdir(parents=True, exist_ok=True)

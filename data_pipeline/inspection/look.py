@@ -1,0 +1,81 @@
+"""A look at one encoded image: its size, what is wrong with it, and what it is alike to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.decode import Images, decode_image
+from data_pipeline.inspection.image_header import is_cut_off, read_header
+
+Encoded = npt.NDArray[np.uint8]
+Depth = Literal["headers", "pixels", "near"]
+"""headers: nothing is decoded and nothing compared; pixels: both; near: a perceptual hash too."""
+
+CANNOT_BE_DECODED = "the image cannot be decoded"
+MAX_PIXELS = 1 << 26
+NO_IMAGE = "the record holds no image"
+CUT_OFF = "the image is cut off: its last bytes are missing"
+
+
+class Look(NamedTuple):
+    """size: (height, width), None if it cannot be decoded. hashes: the first 64 bits of each
+    digest, 0 if not made.
+    """
+
+    size: tuple[int, int] | None
+    problem: str | None = None
+    file_hash: int = 0
+    pixel_hash: int = 0
+    near_hash: int = 0
+
+
+def look_at(encoded: Encoded, depth: Depth = "pixels") -> Look:
+    """Look at one image, as far as `depth` says."""
+    if not len(encoded):
+        return Look(None, NO_IMAGE)
+    header = read_header(encoded)
+    if is_cut_off(encoded):
+        # The decoder would say so on standard error, or fill it with grey.
+        return Look(None, CUT_OFF if header else CANNOT_BE_DECODED)
+    if header is not None:
+        if header.size[0] * header.size[1] > MAX_PIXELS:
+            return Look(None, "{} x {} pixels are stated in its header".format(*header.size))
+        if depth == "headers":
+            return Look(header.size)
+    image = decode_image(encoded.data)
+    if image is None:
+        return Look(None, CANNOT_BE_DECODED)
+    size = (image.shape[0], image.shape[1])
+    if depth == "headers":
+        return Look(size)
+    near = near_hash(image) if depth == "near" else 0
+    return Look(size, None, _first_bits(file_digest(encoded)), _first_bits(pixel_digest(image)), near)
+
+
+def file_digest(encoded: Encoded) -> bytes:
+    """SHA-256 of the encoded image."""
+    return hashlib.sha256(encoded.data).digest()
+
+
+def pixel_digest(image: Images) -> bytes:
+    """SHA-256 of the size and the pixels."""
+    digest = hashlib.sha256(str(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
+
+
+def near_hash(image: Images) -> int:
+    """64 bits: whether each of 8 x 8 places of the grey image is darker than its right neighbour (dHash)."""
+    import cv2
+
+    small = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA)
+    grey = small.astype(np.int32) @ np.array((299, 587, 114), dtype=np.int32)
+    return int(np.packbits(grey[:, :-1] < grey[:, 1:]).view(">u8")[0])
+
+
+def _first_bits(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "little")
