@@ -6,23 +6,28 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import RecordError
-from data_pipeline.folder_layout import read_property
+from data_pipeline.folder_layout import EXACT_IN_FLOAT32, read_property
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import RecordReader
 from data_pipeline.source import Ints, Origin, Payloads
 
+Flags = npt.NDArray[np.bool_]
+
 UNKNOWN = -1
+LARGEST_LABEL = 1 << 31
 _CHUNK = 1 << 16
+_SAMPLED = 1000
 
 
 class LooseRecords:
     """An `ImageSource` over every record of the index but header and identity records.
 
-    A label is what the image's own record states, UNKNOWN if that is damaged or no whole number from 0.
-    Identity records are not believed.
+    A label is what the image's own record states, UNKNOWN if that is damaged or no class that the set can
+    have. Identity records are not believed.
     """
 
     uniform = True
@@ -34,31 +39,36 @@ class LooseRecords:
         offsets: Ints,
         keys: Ints,
         labels: Ints,
-        size: tuple[int, int] | None,
+        stated: tuple[int, int, int] | None,
     ) -> None:
         self.name, self.file = str(folder), file
-        self.num_images, self.num_classes = len(offsets), int(labels.max(initial=UNKNOWN)) + 1
+        self.num_images = len(offsets)
+        self.num_classes = stated[0] if stated else int(labels.max(initial=UNKNOWN)) + 1
         self._offsets, self._keys, self._labels = offsets, keys, labels
-        self.image_size = size or self._first_size()
+        self.image_size = stated[1:] if stated else self._first_size()
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
-        """The set in a folder with a train.rec; None if there is none.
+        """The set in a folder with a train.rec; None if there is none, or most of it cannot be read.
 
-        Raises RecordError or DataInputError if the index does not fit, or is missing and damage hides where
-        the records start.
+        Raises RecordError or DataInputError if the index is none, or is missing and damage hides where the
+        records start.
         """
         rec = folder / "train.rec" if folder.suffix != ".rec" else folder
         if not rec.is_file():
             return None
-        with RecordReader(rec, rec.with_suffix(".idx")) as reader:
-            offsets, keys = reader.offsets.copy(), reader.key_array.copy()
+        keys, offsets = _read_index(rec)
         file = RecordFile(rec)
+        if not _mostly_readable(file, offsets):
+            # An index of another file, or a file of which most is missing: a list would help nobody.
+            file.close()
+            return None
         chunks = [_read_headers(file, offsets[at : at + _CHUNK]) for at in range(0, len(offsets), _CHUNK)]
         labels = np.concatenate([chunk[0] for chunk in chunks])
         images = ~np.concatenate([chunk[1] for chunk in chunks])
         stated = read_property(rec.with_name("property"))
-        return cls(folder, file, offsets[images], keys[images], labels[images], stated and stated[1:])
+        labels[labels >= (stated[0] if stated else EXACT_IN_FLOAT32)] = UNKNOWN
+        return cls(folder, file, offsets[images], keys[images], labels[images], stated)
 
     def _first_size(self) -> tuple[int, int]:
         for index in range(self.num_images):
@@ -89,24 +99,71 @@ class LooseRecords:
         known = self._labels[self._labels != UNKNOWN]
         return np.bincount(known, minlength=self.num_classes).astype(np.int64)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the record file."""
+        return self.file.size
+
+    def will_need(self, first: int, last: int) -> None:
+        """It is read from its start to its end."""
+
+    def expect_random_reads(self) -> None:
+        """It is read from its start to its end."""
+
     def close(self) -> None:
         """Let go of the file."""
         self.file.close()
 
 
-def _read_headers(file: RecordFile, offsets: Ints) -> tuple[Ints, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Labels of the records at these offsets, and whether they are header or identity records."""
+def _read_index(rec: Path) -> tuple[Ints, Ints]:
+    """Keys and offsets, [n] each, also of an index that names records behind the file's end."""
+    idx = rec.with_suffix(".idx")
     try:
-        located = file.locate(offsets)
+        with RecordReader(rec, idx) as reader:
+            return reader.key_array.copy(), reader.offsets.copy()
+    except RecordError:
+        if not idx.is_file():
+            raise
+        try:
+            numbers = np.loadtxt(idx, dtype=np.int64, ndmin=2, comments=None)
+        except (OSError, ValueError):
+            numbers = np.zeros((0, 0), dtype=np.int64)
+        if numbers.shape[1] != 2:
+            raise
+        return numbers[:, 0].copy(), numbers[:, 1].copy()
+
+
+def _mostly_readable(file: RecordFile, offsets: Ints) -> bool:
+    """Whether half of a sample of the records can be read."""
+    sample = (
+        offsets[np.unique(np.linspace(0, len(offsets) - 1, _SAMPLED).astype(np.int64))]
+        if len(offsets)
+        else offsets
+    )
+    readable = 0
+    for offset in sample:
+        try:
+            file.locate(offset[None])
+        except RecordError:
+            continue
+        readable += 1
+    return 2 * readable >= len(sample)
+
+
+def _read_headers(file: RecordFile, offsets: Ints) -> tuple[Ints, Flags]:
+    """Labels of the records at these offsets, and whether they are header or identity records."""
+    labels, empty = np.full(len(offsets), UNKNOWN), np.zeros(len(offsets), dtype=bool)
+    inside = np.flatnonzero((offsets >= 0) & (offsets < file.size))
+    try:
+        located = file.locate(offsets[inside])
     except RecordError:
         if len(offsets) == 1:
-            return np.full(1, UNKNOWN), np.zeros(1, dtype=bool)
+            return labels, empty
         middle = len(offsets) // 2
         parts = [_read_headers(file, part) for part in (offsets[:middle], offsets[middle:])]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    with np.errstate(invalid="ignore"):
-        whole = np.where(np.isfinite(located.label) & (located.label >= 0), located.label, UNKNOWN).astype(
-            np.int64
-        )
-    labels = np.where(whole == located.label, whole, UNKNOWN)
-    return labels, (located.flag == 2) & (located.begin == located.end) & (located.begin >= 0)
+    possible = np.isfinite(located.label) & (located.label >= 0) & (located.label < LARGEST_LABEL)
+    stated = np.where(possible, located.label, UNKNOWN)
+    labels[inside] = np.where(stated == stated.astype(np.int64), stated, UNKNOWN).astype(np.int64)
+    empty[inside] = (located.flag == 2) & (located.begin == located.end) & (located.begin >= 0)
+    return labels, empty

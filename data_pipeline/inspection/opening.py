@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,6 @@ from data_pipeline.pairs import PairSet, read_bin
 from data_pipeline.record_file import RecordFile
 from data_pipeline.source import ImageSource, Ints, Origin, Payloads
 from data_pipeline.sources import open_source
-
-Kind = Literal["images", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +108,17 @@ class PairImages:
     def class_counts(self) -> Ints:
         """Two for each pair, int64 [pairs]."""
         return np.full(len(self._pairs), 2, dtype=np.int64)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the encoded images take, one that is used twice counted twice."""
+        return sum(map(len, self._pairs.images))
+
+    def will_need(self, first: int, last: int) -> None:
+        """All is in memory."""
+
+    def expect_random_reads(self) -> None:
+        """All is in memory."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -105,11 +105,12 @@ def _look_at_all(
                     readable.append(index)
             if stated_labels is not None and readable:
                 _compare_labels(scan, source, np.array(readable), stated_labels)
-            falls = np.flatnonzero(np.diff(labels, prepend=last_label) < 0)
+            known = np.flatnonzero(labels >= 0)
+            falls = known[np.diff(labels[known], prepend=last_label) < 0]
             if len(falls) and scan.first_descent is None:
                 scan.first_descent = source.origin(int(indices[falls[0]]))
             scan.descents += len(falls)
-            last_label = int(labels[-1])
+            last_label = int(labels[known[-1]]) if len(known) else last_label
             yield from [None] * len(indices)
 
 

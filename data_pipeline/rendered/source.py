@@ -134,6 +134,17 @@ class RenderedFaces:
         """Number of images of each class, int64 [num_classes]: views."""
         return np.full(self.num_classes, self.views, dtype=np.int64)
 
+    @property
+    def stored_bytes(self) -> int:
+        """0: it lies on no disk."""
+        return 0
+
+    def will_need(self, first: int, last: int) -> None:
+        """Nothing can be made ready."""
+
+    def expect_random_reads(self) -> None:
+        """Nothing can be made ready."""
+
     def close(self) -> None:
         """End the threads."""
         if self._threads is not None:

@@ -133,6 +133,35 @@ def test_a_folder_that_cannot_be_trained_on_is_read_record_by_record(tmp_path: P
     assert inspect(InspectOptions(folder)) == 1
 
 
+@pytest.mark.parametrize("key", [0, 11, 15])
+def test_a_damaged_header_or_identity_record_is_listed(key: int, tmp_path: Path) -> None:
+    folder = make(tmp_path, [(number // 2, jpeg(number)) for number in range(10)])
+    index = dict(tuple(map(int, line.split())) for line in (folder / "train.idx").read_text().splitlines())
+    with (folder / "train.rec").open("r+b") as file:
+        file.seek(index[key])
+        file.write(b"junk")
+    report = inspect_dataset(folder)
+    assert [place(record) for record in report.damaged] == [(key, index[key], -1)]
+    assert report.class_counts.tolist() == [2] * 5
+
+
+def test_a_label_from_damage_makes_no_large_array(tmp_path: Path) -> None:
+    folder = make(tmp_path, [(number // 2, jpeg(number)) for number in range(10)])
+    with FaceDataset.open(folder) as dataset:
+        offsets = [dataset.offset(index) for index in range(10)]
+    with (folder / "train.rec").open("r+b") as file:
+        file.seek(offsets[3] + 12)
+        file.write(struct.pack("<f", 1e12))
+        file.seek(offsets[5])
+        file.write(b"junk")
+    for stated in (True, False):
+        if not stated:
+            (folder / "property").unlink()
+        report = inspect_dataset(folder)
+        assert report.num_classes == 5
+        assert report.class_counts.tolist() == [2, 1, 1, 2, 2]
+
+
 def test_a_damaged_record_inside_a_range_is_listed(tmp_path: Path) -> None:
     folder = make(tmp_path, [(0, jpeg())] * 3, classes=1)
     with FaceDataset.open(folder) as dataset:
@@ -344,11 +373,35 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 def test_an_index_that_does_not_fit_is_one_error(tmp_path: Path) -> None:
     folder = make(tmp_path, [(0, jpeg(number)) for number in range(4)], classes=1)
-    rec = folder / "train.rec"
+    rec, idx = folder / "train.rec", folder / "train.idx"
+    for text in (
+        "0\t0\n1\t36\n" * 20 + "9\t99999999\n",
+        "0\t9999999\n1\t999999\n",
+        "no index",
+        "0\t99999999",
+    ):
+        idx.write_text(text)
+        with pytest.raises(DataInputError) as caught:
+            inspect_dataset(folder)
+        assert "\n" not in str(caught.value)
+    idx.unlink()
     rec.write_bytes(rec.read_bytes()[:-8])
-    with pytest.raises(DataInputError) as caught:
+    with pytest.raises(DataInputError, match="cut off"):
         inspect_dataset(folder)
-    assert "\n" not in str(caught.value)
+
+
+def test_what_an_incomplete_copy_still_holds_is_read(tmp_path: Path) -> None:
+    folder = make(tmp_path, [(number // 2, jpeg(number)) for number in range(10)])
+    with FaceDataset.open(folder) as dataset:
+        offsets = [dataset.offset(index) for index in range(10)]
+    rec = folder / "train.rec"
+    rec.write_bytes(rec.read_bytes()[: offsets[8] + 100])
+    index = [tuple(map(int, line.split())) for line in (folder / "train.idx").read_text().splitlines()]
+    report = inspect_dataset(folder)
+    assert [place(record) for record in report.damaged] == [(key, at, -1) for key, at in index[9:]]
+    assert report.class_counts.tolist() == [2, 2, 2, 2, 0]
+    assert report.out_of_order == 0
+    assert "file ends" in report.damaged[-1].reason
 
 
 @pytest.mark.parametrize("most", [3, 300])

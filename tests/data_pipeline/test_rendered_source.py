@@ -80,6 +80,7 @@ def test_labels_counts_and_origins() -> None:
     assert labels.tolist() == [identity for identity in range(5) for _ in range(3)]
     assert labels.dtype == np.int64
     assert faces.class_counts().tolist() == np.bincount(labels).tolist()
+    assert faces.stored_bytes == 0
     assert str(faces.origin(7)) == "rendered:5x3,quick: byte 0: record 7 of class 2"
     with pytest.raises(IndexError):
         faces.payloads(np.array([15]))
