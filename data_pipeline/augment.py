@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.hashing import hash_words, uniform
+from data_pipeline.resampling import INTERPOLATIONS, LINEAR
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -19,10 +20,14 @@ Ints = npt.NDArray[np.int64]
 # Area of the erased rectangle as a part of the image's, and its sides' ratio.
 _ERASE_AREA = (0.02, 0.2)
 _ERASE_RATIO = (0.5, 2.0)
+# What stays of a cropped image: its area as a part of the whole, and its sides' ratio (AdaFace's).
+_CROP_AREA = (0.2, 1.0)
+_CROP_RATIO = (3 / 4, 4 / 3)
 # Standard deviation of the blur in pixels at 112, and the side that a low-resolution image is brought down
 # to as a part of the full one (AdaFace's range starts at 0.2).
 _BLUR_SIGMA = (0.5, 2.0)
 _LOW_RESOLUTION = (0.2, 1.0)
+_JPEG_QUALITY = (30, 95)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Augmentation:
     """Largest relative change of contrast."""
     saturation: float = 0.0
     """Largest relative change of colour saturation."""
+    photometric: float = 1.0
+    """Probability that an image's brightness, contrast and saturation change at all."""
     grey: float = 0.0
     """Probability that an image loses its colour."""
     erase: float = 0.0
@@ -50,7 +57,12 @@ class Augmentation:
     blur: float = 0.0
     """Probability of a Gaussian blur of 0.5 to 2 pixels (of a 112 pixel high image)."""
     low_resolution: float = 0.0
-    """Probability that an image is brought down to 20 to 100 % of its size and up again."""
+    """Probability that an image is brought down to 20 to 100 % of its size and up again, each way by nearest,
+    linear, smoothed (DALI's triangle, for AdaFace's area), cubic or Lanczos interpolation at random."""
+    crop: float = 0.0
+    """Probability that all but a box of 20 to 100 % of the image's area, sides 3:4 to 4:3, becomes black."""
+    jpeg: float = 0.0
+    """Probability that an image is compressed once more, as JPEG of quality 30 to 95."""
 
     def __post_init__(self) -> None:
         limits = {"shift": 112.0, "rotation": 180.0}
@@ -62,6 +74,15 @@ class Augmentation:
         if self.scale == 1:
             raise ValueError("scale must be below 1, got 1")
 
+    @classmethod
+    def adaface(cls) -> Augmentation:
+        """The set of AdaFace (Kim et al. 2022, section 4.1): mirror; crop, low resolution and photometric
+        changes of up to a half, each for every fifth image.
+        """
+        return cls(
+            crop=0.2, low_resolution=0.2, photometric=0.2, brightness=0.5, contrast=0.5, saturation=0.5
+        )
+
     @property
     def moves(self) -> bool:
         """Whether images are shifted, rotated or scaled."""
@@ -70,7 +91,20 @@ class Augmentation:
     @property
     def colours(self) -> bool:
         """Whether brightness, contrast or colour change."""
-        return bool(self.brightness or self.contrast or self.saturation or self.grey)
+        changes = self.brightness or self.contrast or self.saturation
+        return bool(self.grey or (self.photometric and changes))
+
+
+PRESETS = {
+    "none": Augmentation(flip=False),
+    "flip": Augmentation(),
+    "light": Augmentation(
+        shift=2, rotation=3, scale=0.03, photometric=0.5, brightness=0.1, contrast=0.1, saturation=0.1,
+        grey=0.02, blur=0.05, low_resolution=0.05, jpeg=0.1,
+    ),
+    "adaface": Augmentation.adaface(),
+}  # fmt: skip
+"""Sets of augmentations by name."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +114,9 @@ class Parameters:
     mirror: bool [n]. shift: pixels at 112, x and y, [n, 2]. rotation: degrees, [n]. scale: [n].
     brightness, contrast, saturation: factors, [n]. erase_anchor, erase_shape: y and x as parts of the
     image, [n, 2], shape 0 for none. blur: standard deviation in pixels at 112, [n], 0 for none.
-    resolution: part of the full side, [n], 1 for all of it.
+    resolution: part of the full side, [n], 1 for all of it. interpolation: places in
+    `resampling.INTERPOLATIONS`, down and up, int32 [n, 2]. crop_anchor, crop_shape: y and x of the box that
+    stays, as parts of the image, [n, 2], shape 1 for all of it. jpeg: quality, int32 [n], 0 for none.
     """
 
     mirror: npt.NDArray[np.bool_]
@@ -94,6 +130,10 @@ class Parameters:
     erase_shape: Floats
     blur: Floats
     resolution: Floats
+    interpolation: npt.NDArray[np.int32]
+    crop_anchor: Floats
+    crop_shape: Floats
+    jpeg: npt.NDArray[np.int32]
 
 
 class _Draws:
@@ -105,6 +145,8 @@ class _Draws:
         *("brightness", "contrast", "saturation", "grey"),
         *("erase", "erase_area", "erase_ratio", "erase_y", "erase_x"),
         *("blur", "blur_sigma", "low", "low_side"),
+        *("photometric", "low_down", "low_up", "crop", "crop_area", "crop_ratio", "crop_y", "crop_x"),
+        *("jpeg", "jpeg_quality"),
     )
 
     def __init__(self, seed: int, epochs: Ints, images: Ints) -> None:
@@ -128,23 +170,46 @@ def draw(augmentation: Augmentation, seed: int, epochs: Ints, images: Ints) -> P
     """The parameters of n images: epochs, images int64 [n]."""
     draws = _Draws(seed, epochs, images)
     a = augmentation
-    saturation = draws.between("saturation", 1 - a.saturation, 1 + a.saturation)
-    saturation[draws.chosen("grey", a.grey)] = 0.0
-    anchor, shape = _rectangles(draws, a.erase)
+    brightness, contrast, saturation = _photometric(draws, a)
+    erase_anchor, erase_shape = _rectangles(draws, a.erase)
+    crop_anchor, crop_shape = _boxes(draws, a.crop)
     shift = [draws.between(name, -a.shift, a.shift) for name in ("shift_x", "shift_y")]
+    quality = _sometimes(
+        draws, "jpeg", a.jpeg, "jpeg_quality", (_JPEG_QUALITY[0], _JPEG_QUALITY[1] + 1), otherwise=0.0
+    )
     return Parameters(
         mirror=draws.chosen("mirror", 0.5 if a.flip else 0.0),
         shift=np.stack(shift, axis=1).astype(np.float32),
         rotation=draws.between("rotation", -a.rotation, a.rotation).astype(np.float32),
         scale=draws.between("scale", 1 - a.scale, 1 + a.scale).astype(np.float32),
-        brightness=draws.between("brightness", 1 - a.brightness, 1 + a.brightness).astype(np.float32),
-        contrast=draws.between("contrast", 1 - a.contrast, 1 + a.contrast).astype(np.float32),
-        saturation=saturation.astype(np.float32),
-        erase_anchor=anchor,
-        erase_shape=shape,
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+        erase_anchor=erase_anchor,
+        erase_shape=erase_shape,
         blur=_sometimes(draws, "blur", a.blur, "blur_sigma", _BLUR_SIGMA, otherwise=0.0),
         resolution=_sometimes(draws, "low", a.low_resolution, "low_side", _LOW_RESOLUTION, otherwise=1.0),
+        interpolation=_interpolation(draws, a.low_resolution),
+        crop_anchor=crop_anchor,
+        crop_shape=crop_shape,
+        jpeg=np.minimum(quality.astype(np.int32), _JPEG_QUALITY[1]),
     )
+
+
+def _photometric(draws: _Draws, a: Augmentation) -> list[Floats]:
+    """Factors of brightness, contrast and saturation."""
+    changed = draws.chosen("photometric", a.photometric) if a.photometric < 1 else True
+    reach = {"brightness": a.brightness, "contrast": a.contrast, "saturation": a.saturation}
+    factors = [np.where(changed, draws.between(name, 1 - r, 1 + r), 1.0) for name, r in reach.items()]
+    factors[2][draws.chosen("grey", a.grey)] = 0.0
+    return [factor.astype(np.float32) for factor in factors]
+
+
+def _interpolation(draws: _Draws, probability: float) -> npt.NDArray[np.int32]:
+    if not probability:
+        return np.full((draws.count, 2), LINEAR, dtype=np.int32)
+    kinds = len(INTERPOLATIONS)
+    return np.stack([draws.unit(name) * kinds for name in ("low_down", "low_up")], axis=1).astype(np.int32)
 
 
 def _sometimes(
@@ -167,4 +232,17 @@ def _rectangles(draws: _Draws, probability: float) -> tuple[Floats, Floats]:
     shape = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], axis=1)
     anchor = np.stack([draws.unit("erase_y"), draws.unit("erase_x")], axis=1) * (1 - shape)
     shape[~draws.chosen("erase", probability)] = 0.0
+    return anchor.astype(np.float32), shape.astype(np.float32)
+
+
+def _boxes(draws: _Draws, probability: float) -> tuple[Floats, Floats]:
+    if not probability:
+        return np.zeros((draws.count, 2), dtype=np.float32), np.ones((draws.count, 2), dtype=np.float32)
+    area = draws.between("crop_area", *_CROP_AREA)
+    # Of the ratios those that fit into the image, where AdaFace draws area and ratio again.
+    low, high = np.log(np.maximum(_CROP_RATIO[0], area)), np.log(np.minimum(_CROP_RATIO[1], 1 / area))
+    ratio = np.exp(low + (high - low) * draws.unit("crop_ratio"))
+    shape = np.stack([np.sqrt(area / ratio), np.sqrt(area * ratio)], axis=1)
+    shape[~draws.chosen("crop", probability)] = 1.0
+    anchor = np.stack([draws.unit("crop_y"), draws.unit("crop_x")], axis=1) * (1 - shape)
     return anchor.astype(np.float32), shape.astype(np.float32)

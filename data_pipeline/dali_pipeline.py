@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.augment import Augmentation, Parameters
-from data_pipeline.augment_pixels import GREY, batch_function
+from data_pipeline.augment_pixels import BLACK, GREY, batch_function
 from data_pipeline.errors import DataInputError
+from data_pipeline.pixel_settings import inputs as _inputs
+from data_pipeline.pixel_settings import values as _values
+from data_pipeline.pixel_settings import warp_matrices as warp_matrices
+from data_pipeline.resampling import TRIANGULAR
 
 if TYPE_CHECKING:
     import torch
 
-# Pixel settings are stated for images of this height and grow with the image.
-_REFERENCE_HEIGHT = 112
-_WHOLE_NUMBERS = ("blur_window", "mirror")
+_WHOLE_NUMBERS = ("jpeg_quality", "low_down", "low_up", "blur_window", "mirror")
 Payloads = list[npt.NDArray[np.uint8]]
 
 
@@ -127,35 +129,48 @@ def build(graph: Graph, prefetch: int) -> Any:
     return pipeline
 
 
-def _inputs(a: Augmentation) -> dict[str, int]:
-    """Names of the settings that are fed, with their number of dimensions for one image."""
-    return {
-        **({"low_size": 1} if a.low_resolution else {}),
-        **({"matrix": 2} if a.moves else {}),
-        **({"blur_sigma": 0, "blur_window": 0} if a.blur else {}),
-        **({"brightness": 0, "contrast": 0, "saturation": 0} if a.colours else {}),
-        **({"erase_anchor": 1, "erase_shape": 1} if a.erase else {}),
-        **({"mirror": 0} if a.flip else {}),
-    }
-
-
 def _operators(fn: Any, images: Any, settings: dict[str, Any], size: tuple[int, int]) -> Any:
     """DALI's operators for the settings that are given."""
+    types = _dali().types
+    if "jpeg_quality" in settings:
+        quality = settings["jpeg_quality"]
+        compressed = fn.jpeg_compression_distortion(images, quality=_dali().math.max(quality, 1))
+        # There is no quality that leaves an image alone.
+        images = images * fn.cast(quality == 0, dtype=types.UINT8) + compressed * fn.cast(
+            quality > 0, dtype=types.UINT8
+        )
+    if "colour" in settings:
+        colour, offset = settings["colour"], settings["colour_offset"]
+        images = fn.coord_transform(images, M=colour, T=offset, dtype=types.UINT8)
+        images = fn.reshape(images, layout="HWC")
     if "low_size" in settings:
-        images = fn.resize(fn.resize(images, size=settings["low_size"]), size=list(size))
+        images = _lower_resolution(fn, images, settings, size)
     if "matrix" in settings:
         images = fn.warp_affine(images, matrix=settings["matrix"], fill_value=0.0)
     if "blur_sigma" in settings:
         images = fn.gaussian_blur(images, sigma=settings["blur_sigma"], window_size=settings["blur_window"])
-    if "brightness" in settings:
-        colour = {name: settings[name] for name in ("brightness", "contrast", "saturation")}
-        images = fn.color_twist(images, **colour)
-    if "erase_shape" in settings:
-        anchor, shape = settings["erase_anchor"], settings["erase_shape"]
-        images = fn.erase(
-            images, anchor=anchor, shape=shape, normalized=True, axis_names="HW", fill_value=float(GREY)
-        )
+    for name, value in (("erase", GREY), ("blank", BLACK)):
+        if f"{name}_shape" in settings:
+            anchor, shape = settings[f"{name}_anchor"], settings[f"{name}_shape"]
+            images = fn.erase(images, anchor=anchor, shape=shape, axis_names="HW", fill_value=float(value))
     return images
+
+
+def _lower_resolution(fn: Any, images: Any, settings: dict[str, Any], size: tuple[int, int]) -> Any:
+    types = _dali().types
+    low, down = settings["low_size"], settings["low_down"]
+    full = types.Constant(np.array(size, dtype=np.float32))
+    # Smoothing is a property of an operator, not of an image: those to be smoothed shrink in the first, the
+    # others in the second; the size that an image has already leaves it as it is.
+    smooth = fn.cast(down == TRIANGULAR, dtype=types.FLOAT)
+    # Not rounded in between, as in the twin.
+    images = fn.resize(
+        images, size=full + (low - full) * smooth, interp_type=types.INTERP_TRIANGULAR, dtype=types.FLOAT
+    )
+    for target, code in ((low, down), (list(size), settings["low_up"])):
+        kind = fn.cast(code, dtype=types.INTERP_TYPE)
+        images = fn.resize(images, size=target, interp_type=kind, antialias=False)
+    return fn.cast(images, dtype=types.UINT8)
 
 
 def feed(pipeline: Any, graph: Graph, payloads: Payloads, parameters: Parameters) -> None:
@@ -164,40 +179,6 @@ def feed(pipeline: Any, graph: Graph, payloads: Payloads, parameters: Parameters
     values = _values(parameters, graph.worked_size)
     for name in _inputs(graph.augmentation):
         pipeline.feed_input(name, values[name])
-
-
-def _values(p: Parameters, size: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
-    """Every setting for n images of this (height, width)."""
-    unit = np.float32(size[0] / _REFERENCE_HEIGHT)
-    # A window of one pixel leaves the image as it is, whatever the deviation.
-    sigma = np.where(p.blur > 0, p.blur * unit, np.float32(1))
-    return {
-        "low_size": np.maximum(np.rint(p.resolution[:, None] * np.array(size, dtype=np.float32)), 1),
-        "matrix": warp_matrices(p, size),
-        "blur_sigma": sigma,
-        "blur_window": np.where(p.blur > 0, 2 * np.ceil(3 * sigma) + 1, 1).astype(np.int32),
-        "brightness": p.brightness,
-        "contrast": p.contrast,
-        "saturation": p.saturation,
-        "erase_anchor": p.erase_anchor,
-        "erase_shape": p.erase_shape,
-        "mirror": p.mirror.astype(np.int32),
-    }
-
-
-def warp_matrices(p: Parameters, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """[n, 2, 3]: where each output pixel (x, y) comes from, when the image is rotated and scaled about its
-    centre c and then shifted by t: source = R^-1 (output - c - t) / scale + c. Angles are counter-clockwise
-    as seen.
-    """
-    height, width = size
-    angle = np.radians(p.rotation.astype(np.float64))
-    cosine, sine = np.cos(angle) / p.scale, np.sin(angle) / p.scale
-    inverse = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], axis=1)
-    centre = np.array([width / 2, height / 2])
-    shift = p.shift.astype(np.float64) * (height / _REFERENCE_HEIGHT)
-    offset = centre - np.einsum("nij,nj->ni", inverse, centre + shift)
-    return np.concatenate([inverse, offset[:, :, None]], axis=2).astype(np.float32)
 
 
 def decodes(payload: npt.NDArray[np.uint8]) -> bool:

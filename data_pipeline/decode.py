@@ -42,11 +42,16 @@ def fit(image: Images, size: tuple[int, int]) -> Images:
     if image.shape[:2] == size:
         return image
     if image.shape[0] == height and image.shape[1] > width:
-        left = (image.shape[1] - width) // 2
-        return image[:, left : left + width]
+        return crop(image, size)
     shrinks = image.shape[0] > height and image.shape[1] > width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def crop(image: Images, size: tuple[int, int]) -> Images:
+    """The middle of an image [H, W, 3]; an odd pixel too many goes at the top and at the left, as in DALI."""
+    top, left = (image.shape[0] - size[0] + 1) // 2, (image.shape[1] - size[1] + 1) // 2
+    return image[top : top + size[0], left : left + size[1]]
 
 
 def decode_images(payloads: Sequence[Payload], size: tuple[int, int] | None) -> Images:

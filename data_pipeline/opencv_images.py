@@ -1,0 +1,66 @@
+"""A batch of images without DALI: what its graph does before normalisation, by OpenCV on the CPU.
+
+The loader for machines without DALI is made of it, and it is the oracle of the one with DALI: decoded,
+brought to one size, augmented and cropped, they agree to within one grey level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.augment import Augmentation, Parameters
+from data_pipeline.augment_pixels import change_image
+from data_pipeline.damage import damage
+from data_pipeline.decode import crop, decode_image
+from data_pipeline.pixel_settings import settings_of
+from data_pipeline.resampling import resize
+
+Images = npt.NDArray[np.uint8]
+
+
+def opencv_batch(
+    payloads: Sequence[npt.NDArray[np.uint8]],
+    parameters: Parameters,
+    augmentation: Augmentation,
+    *,
+    stored: tuple[int, int] | None,
+    size: tuple[int, int],
+) -> tuple[Images, dict[int, str]]:
+    """uint8 [n, H, W, 3] RGB of n encoded images, changed by the n parameters drawn for `augmentation`, and
+    which are damaged: place in the batch to reason. Damaged ones are black; nothing is raised for them.
+
+    stored: (height, width) that every image must have, or None if each is resized; size: (height, width) that
+    comes out, by a crop of the middle if it is smaller than stored. Images are turned as their EXIF says.
+    """
+    settings = settings_of(augmentation, parameters, stored or size)
+    mirror = settings.pop("mirror", np.zeros(len(payloads), dtype=np.int32))
+    images = np.zeros((len(payloads), *size, 3), dtype=np.uint8)
+    damaged: dict[int, str] = {}
+    for place, payload in enumerate(payloads):
+        image = _sound_image(payload, stored)
+        if isinstance(image, str):
+            damaged[place] = image
+            continue
+        if stored is None:
+            image = resize(image, size)
+        if settings:
+            image = change_image(image, {name: values[place] for name, values in settings.items()})
+        image = crop(image, size)
+        images[place] = image[:, ::-1] if mirror[place] else image
+    return images, damaged
+
+
+def _sound_image(payload: npt.NDArray[np.uint8], stored: tuple[int, int] | None) -> Images | str:
+    """The image, or what is wrong with it."""
+    if reason := damage(payload):
+        return reason
+    image = decode_image(payload.data)
+    if image is None:
+        return "its image cannot be decoded"
+    if stored is not None and image.shape[:2] != stored:
+        found = f"{image.shape[0]} x {image.shape[1]}"
+        return f"its image has {found} pixels, not {stored[0]} x {stored[1]} as the others"
+    return image
