@@ -13,12 +13,10 @@ import pytest
 
 from data_pipeline import FaceDataset
 from data_pipeline.augment import PRESETS, Augmentation, Parameters, draw
-from data_pipeline.augment_pixels import change_image
 from data_pipeline.dali_pipeline import Graph, build, feed
 from data_pipeline.decode import decode_image
 from data_pipeline.opencv_images import opencv_batch
-from data_pipeline.pixel_settings import settings_of
-from data_pipeline.resampling import INTERPOLATIONS, resize
+from data_pipeline.resampling import INTERPOLATIONS
 
 pytestmark = pytest.mark.dali
 
@@ -217,23 +215,6 @@ def test_pixels_know_nothing_of_their_batch(opencv: bool) -> None:
     assert compare(by_hand, whole)[0] <= (0 if opencv else 1)
 
 
-def test_a_damaged_image_is_black_and_named_and_the_others_are_as_ever() -> None:
-    payloads = made(6)
-    whole = by_opencv(payloads, drawn(ALL, 6), ALL)
-    spoilt = list(payloads)
-    spoilt[1] = payloads[1][:5000]
-    spoilt[2] = np.frombuffer(b"no image", dtype=np.uint8)
-    spoilt[4] = png(picture(1, (90, 112)))
-    images, damaged = opencv_batch(spoilt, drawn(ALL, 6), ALL, stored=SIZE, size=SIZE)
-    assert {place: reason.split(":")[0] for place, reason in damaged.items()} == {
-        1: "its image cannot be decoded",
-        2: "its image cannot be decoded",
-        4: "its image has 90 x 112 pixels, not 112 x 112 as the others",
-    }
-    assert not images[[1, 2, 4]].any()
-    assert np.array_equal(images[[0, 3, 5]], whole[[0, 3, 5]])
-
-
 def test_settings_that_change_nothing_leave_every_pixel_alone() -> None:
     """What is switched on but not drawn for an image is not done to it by either."""
     payloads = made(5)
@@ -242,23 +223,3 @@ def test_settings_that_change_nothing_leave_every_pixel_alone() -> None:
     images = np.stack([picture(seed)[:, :, ::-1] for seed in range(5)])
     assert np.array_equal(by_opencv(payloads, nothing, every), images)
     assert np.array_equal(by_dali(payloads, nothing, every), images)
-
-
-def test_a_crop_keeps_its_box_and_nothing_else() -> None:
-    augmentation = replace(NONE, crop=1.0)
-    parameters = drawn(augmentation, 50)
-    for place in range(50):
-        image = np.full((112, 96, 3), 200, dtype=np.uint8)
-        settings = settings_of(augmentation, parameters, (112, 96))
-        changed = change_image(image, {name: values[place] for name, values in settings.items()})
-        kept = np.argwhere(changed[:, :, 0] == 200)
-        (top, left), (bottom, right) = kept.min(axis=0), kept.max(axis=0) + 1
-        assert len(kept) == (bottom - top) * (right - left)
-        assert (changed[top:bottom, left:right] == 200).all()
-        assert len(kept) / (112 * 96) == pytest.approx(parameters.crop_shape[place].prod(), abs=0.02)
-
-
-def test_resize_to_the_same_size_is_the_image() -> None:
-    image = picture(2)
-    for kind in range(len(INTERPOLATIONS)):
-        assert resize(image, SIZE, kind) is image
