@@ -3,10 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 from data_pipeline.augment import Augmentation
+from data_pipeline.batching import Batching
+from data_pipeline.block_order import BlockOrder
 from data_pipeline.dataset import FaceDataset, FaceDatasetWriter, write_dataset
 from data_pipeline.errors import DataInputError, DatasetError, PairSetError, RecordError
-from data_pipeline.order import GlobalOrder
+from data_pipeline.identity_order import IdentityOrder
+from data_pipeline.order import GlobalOrder, Order
 from data_pipeline.recordio import Record, RecordReader, RecordWriter
+from data_pipeline.source import ImageSource, Origin
+from data_pipeline.sources import open_source
 
 if TYPE_CHECKING:
     from data_pipeline.loader import Batch, TrainLoader
@@ -14,17 +19,24 @@ if TYPE_CHECKING:
 __all__ = [
     "Augmentation",
     "Batch",
+    "Batching",
+    "BlockOrder",
     "DataInputError",
     "DatasetError",
     "FaceDataset",
     "FaceDatasetWriter",
     "GlobalOrder",
+    "IdentityOrder",
+    "ImageSource",
+    "Order",
+    "Origin",
     "PairSetError",
     "Record",
     "RecordError",
     "RecordReader",
     "RecordWriter",
     "TrainLoader",
+    "open_source",
     "write_dataset",
 ]
 

@@ -52,13 +52,17 @@ class Graph:
         return self.stored or self.size
 
 
+def is_installed() -> bool:
+    """Whether DALI is here."""
+    try:
+        return importlib.util.find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def require_dali() -> None:
     """Raises DataInputError with the line that installs DALI if it is not here."""
-    try:
-        found = importlib.util.find_spec("nvidia.dali") is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
+    if not is_installed():
         raise DataInputError(
             "NVIDIA DALI, which decodes the training images, is not installed: "
             "pip install nvidia-dali-cuda130 (nvidia-dali-cuda120 for CUDA 12)"

@@ -27,6 +27,7 @@ from data_pipeline.table_store import State, stored_table
 
 __all__ = ["FaceDataset", "FaceDatasetWriter", "write_dataset"]
 
+_SOME_BYTES = 1 << 16
 _ADVICE = "`cosface inspect` lists all damaged records; copy the file again, or leave them out"
 
 
@@ -137,13 +138,19 @@ class FaceDataset:
                 views[at] = view
         return views
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the record files."""
+        return sum(file.size for file in self.files)
+
     def will_need(self, first: int, last: int) -> None:
-        """Ask the system to read images first … last - 1 ahead, as far as they lie side by side in a file."""
-        for number, start in (self._table.where(at) for at in (first, last - 1)):
-            self.files[number].will_need(start, start + 1)
-        (number, start), (last_number, end) = self._table.where(first), self._table.where(last - 1)
-        if number == last_number and start < end:
-            self.files[number].will_need(start, end)
+        """Ask the system to read images first … last - 1 ahead, which should be neighbours in a file."""
+        number, start = self._table.where(first)
+        end_number, end = self._table.where(last) if last < self.num_images else (number, -1)
+        if end_number != number or end <= start:
+            # The last of its file, or not sorted by place: the first image's beginning, at least.
+            end = start + _SOME_BYTES
+        self.files[number].will_need(start, end)
 
     def expect_random_reads(self) -> None:
         """Tell the system that images will be read in random order."""

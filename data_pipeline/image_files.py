@@ -89,6 +89,17 @@ class ImageFiles:
         """Number of images of each class, int64 [num_classes]."""
         return np.bincount(self._labels, minlength=self.num_classes).astype(np.int64)
 
+    @property
+    def stored_bytes(self) -> int:
+        """0: the files are not looked at."""
+        return 0
+
+    def will_need(self, first: int, last: int) -> None:
+        """Nothing: files are read whole."""
+
+    def expect_random_reads(self) -> None:
+        """Nothing: files are read whole."""
+
     def close(self) -> None:
         """Nothing is held open."""
 

@@ -61,6 +61,23 @@ class MergedSource:
         """Number of images of each class, int64 [num_classes]."""
         return np.concatenate([part.class_counts() for part in self.parts])
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all."""
+        return sum(part.stored_bytes for part in self.parts)
+
+    def will_need(self, first: int, last: int) -> None:
+        """Pass the hint on to the sets in which these images are."""
+        for part, start, end in zip(self.parts, self._first_image, self._first_image[1:], strict=False):
+            low, high = max(first, int(start)), min(last, int(end))
+            if low < high:
+                part.will_need(low - int(start), high - int(start))
+
+    def expect_random_reads(self) -> None:
+        """Pass the hint on."""
+        for part in self.parts:
+            part.expect_random_reads()
+
     def close(self) -> None:
         """Let go of all."""
         for part in self.parts:

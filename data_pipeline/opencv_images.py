@@ -40,7 +40,7 @@ def opencv_batch(
     images = np.zeros((len(payloads), *size, 3), dtype=np.uint8)
     damaged: dict[int, str] = {}
     for place, payload in enumerate(payloads):
-        image = _sound_image(payload, stored)
+        image = sound_image(payload, stored)
         if isinstance(image, str):
             damaged[place] = image
             continue
@@ -53,7 +53,7 @@ def opencv_batch(
     return images, damaged
 
 
-def _sound_image(payload: npt.NDArray[np.uint8], stored: tuple[int, int] | None) -> Images | str:
+def sound_image(payload: npt.NDArray[np.uint8], stored: tuple[int, int] | None) -> Images | str:
     """The image, or what is wrong with it."""
     if reason := damage(payload):
         return reason

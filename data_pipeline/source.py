@@ -70,5 +70,15 @@ class ImageSource(Protocol):
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]."""
 
+    @property
+    def stored_bytes(self) -> int:
+        """What the images take on a disk, as far as known without looking; 0 for what lies on none."""
+
+    def will_need(self, first: int, last: int) -> None:
+        """A hint that images first … last - 1, neighbours in storage, will be read soon; returns at once."""
+
+    def expect_random_reads(self) -> None:
+        """A hint that what is read next will seldom lie beside what was read last."""
+
     def close(self) -> None:
         """Let go of files."""

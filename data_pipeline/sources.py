@@ -34,9 +34,16 @@ def open_source(names: Sequence[str | Path], *, min_images: int = 0) -> ImageSou
         raise
 
 
+def is_made_up(name: str | Path) -> bool:
+    """Whether a set's name is no place on a disk."""
+    return str(name).startswith(RENDERED)
+
+
 def _open_one(name: str | Path, min_images: int) -> ImageSource:
-    if str(name).startswith(RENDERED):
-        raise DatasetError(f"{name}: rendered identities are not there yet")
+    if is_made_up(name):
+        from data_pipeline.rendered.source import parse
+
+        return parse(str(name))
     folder = Path(name)
     try:
         if is_record_folder(folder) or not _has_folders(folder):

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
-import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline import DataInputError, FaceDataset, RecordError, write_dataset
+from data_pipeline import DataInputError, FaceDataset, write_dataset
 from data_pipeline.augment import Augmentation, Parameters, draw
 from data_pipeline.augment_pixels import change_image
 from data_pipeline.dali_pipeline import Graph, build, feed, warp_matrices
@@ -232,67 +230,6 @@ def test_nothing_is_written_to_standard_error(
     assert capfd.readouterr() == ("", "")
 
 
-def spoilt(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> FaceDataset:
-    faces = [(place % 3, jpeg(place)) for place in range(30)]
-    faces[16] = (1, spoil(faces[16][1]))
-    write_dataset(tmp_path / "set", faces, 3, SIZE)
-    return FaceDataset.open(tmp_path / "set")
-
-
-DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut off": (lambda data: data[: len(data) // 2], "its image cannot be decoded"),
-    "text": (lambda data: b"hello world, no image", "its image cannot be decoded"),
-    "empty": (lambda data: b"", "its image cannot be decoded"),
-    "smaller": (lambda data: jpeg(1, (90, 112)), "its image has 90 x 112 pixels, not 112 x 112"),
-    "larger": (lambda data: jpeg(1, (130, 140)), "its image has 130 x 140 pixels, not 112 x 112"),
-}
-
-
-@pytest.mark.parametrize("case", list(DAMAGE))
-def test_a_damaged_image_is_named(tmp_path: Path, case: str, capfd: pytest.CaptureFixture[str]) -> None:
-    spoil, message = DAMAGE[case]
-    dataset = spoilt(tmp_path, spoil)
-    # Sorted by class, image 16 (class 1, the sixth of its ten) is number 10 + 5, with key 16.
-    batches = loader(dataset, 4)
-    with pytest.raises(RecordError, match=rf"record 16 of class 1: {message}") as caught:
-        read(batches, 8)
-    assert (caught.value.file, caught.value.offset) == (dataset.file, dataset.offset(15))
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_batches_before_a_damaged_one_are_handed_out(tmp_path: Path) -> None:
-    dataset = spoilt(tmp_path, DAMAGE["text"][0])
-    batches = loader(dataset, 4)
-    due = next(step for step in range(13) if 15 in batches._order.slice(4 * step, 4)[1])
-    assert due >= 2
-    read(batches, due)
-    with pytest.raises(RecordError, match="record 16 of class 1"):
-        next(batches)
-
-
-def test_an_image_damaged_inside_is_named(tmp_path: Path) -> None:
-    # A whole-looking JPEG whose frame header is nonsense.
-    dataset = spoilt(tmp_path, lambda data: data[:20] + bytes(200) + data[220:])
-    batches = loader(dataset, 4)
-    with pytest.raises(RecordError, match="record 16 of class 1"):
-        read(batches, 8)
-
-
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
-    dataset = spoilt(tmp_path, lambda data: data)
-    offset = dataset.offset(15)
-    dataset.close()
-    with dataset.file.open("r+b") as file:
-        file.seek(offset + 4)
-        file.write(struct.pack("<I", 0x1FFFFFFF))
-    dataset = FaceDataset.open(tmp_path / "set")
-    batches = loader(dataset, 4)
-    with pytest.raises(RecordError, match="runs past the end of the file") as caught:
-        read(batches, 8)
-    assert caught.value.offset == offset
-
-
 def test_wrong_batches_are_refused(dataset: FaceDataset) -> None:
     for batch_size, world_size in ((51, 1), (26, 2), (0, 1)):
         with pytest.raises(DataInputError, match=r"the set's 50 images .* data\.batch-size"):
@@ -305,7 +242,7 @@ def test_without_dali_the_message_says_how_to_install_it(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataInputError, match="pip install nvidia-dali"):
-        loader(dataset, 4)
+        loader(dataset, 4, decoder="dali")
 
 
 @pytest.mark.parametrize("ending", ["pass", "raise SystemExit(3)"])

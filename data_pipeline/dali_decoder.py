@@ -1,0 +1,131 @@
+"""Batches decoded by DALI, always a few ahead; a damaged image is found, replaced, and all goes on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from data_pipeline.batching import Share
+from data_pipeline.choice import Choice, Chooser
+from data_pipeline.dali_pipeline import Graph, build, copy_output, decodes, feed
+from data_pipeline.opencv_images import sound_image
+from data_pipeline.reused_memory import ReusedMemory
+
+PREFETCHED = 2
+BY_DALI = "its image cannot be decoded by DALI"
+
+
+class DaliDecoder:
+    """Decodes what `chooser` takes of each share; of one thread, the caller's, beside DALI's own."""
+
+    def __init__(self, graph: Graph, chooser: Chooser, device: torch.device) -> None:
+        self._graph, self._chooser = graph, chooser
+        self._memory = ReusedMemory((graph.batch_size, 3, *graph.size), device)
+        self._pipeline: Any = build(graph, PREFETCHED)
+        self._pending: deque[Choice] = deque()
+        self._started = False
+
+    def batches(self, shares: Iterator[Share]) -> Iterator[tuple[Choice, torch.Tensor]]:
+        """Endless: choices and their images, float32 [n, 3, H, W].
+
+        What goes wrong with a batch is raised when it is due, after those before it.
+        """
+        failure: Exception | None = None
+        while True:
+            while failure is None and len(self._pending) < PREFETCHED:
+                try:
+                    self._start(self._chooser.choose(next(shares)))
+                except Exception as error:
+                    failure = error
+            if not self._pending:
+                assert failure is not None
+                raise failure
+            images = self._take()
+            if images is None:
+                failure = self._start_again()
+                continue
+            done = self._pending.popleft()
+            if failure is None:
+                # The next batch is decoded while this one is used.
+                try:
+                    self._start(self._chooser.choose(next(shares)))
+                except Exception as error:
+                    failure = error
+            yield done, images
+
+    def close(self) -> None:
+        """Stop decoding ahead and free the pipeline."""
+        self._pipeline = None
+        self._pending.clear()
+
+    def _start(self, choice: Choice) -> None:
+        """Hand a batch to the pipeline."""
+        feed(self._pipeline, self._graph, choice.payloads, choice.parameters)
+        self._pending.append(choice)
+        # The first call starts as many batches as are prefetched, later ones one each.
+        if self._started or len(self._pending) == PREFETCHED:
+            self._pipeline.schedule_run()
+            self._started = True
+
+    def _take(self) -> torch.Tensor | None:
+        """The first pending batch's images, or None if damaged ones were found among the pending."""
+        known = len(self._chooser.damaged)
+        try:
+            if not self._started:
+                # Fewer batches than are prefetched come at all.
+                self._pipeline.schedule_run()
+                self._started = True
+            outputs = self._pipeline.share_outputs()
+        except RuntimeError:
+            self._blame()
+            if len(self._chooser.damaged) == known:
+                raise
+            return None
+        if self._graph.stored is not None:
+            self._check_shapes(self._pending[0], outputs[1].as_array())
+            if len(self._chooser.damaged) > known:
+                return None
+        # A copy: DALI reuses its own memory for a later batch.
+        images = self._memory.take(len(self._pending[0].indices))
+        copy_output(outputs[0], images)
+        self._pipeline.release_outputs()
+        return images
+
+    def _start_again(self) -> Exception | None:
+        """A new pipeline, and in it what was pending, without the damaged images; what went wrong."""
+        pending, self._pending = self._pending, deque()
+        self._pipeline, self._started = build(self._graph, PREFETCHED), False
+        for choice in pending:
+            try:
+                self._start(self._chooser.choose(choice.share))
+            except Exception as error:
+                return error
+        return None
+
+    def _check_shapes(self, choice: Choice, shapes: npt.NDArray[np.int64]) -> None:
+        """Note images of another size than the set's."""
+        height, width = self._graph.stored or (0, 0)
+        for place in np.flatnonzero((shapes[:, :2] != (height, width)).any(axis=1)).tolist():
+            found = f"{shapes[place, 0]} x {shapes[place, 1]}"
+            reason = f"its image has {found} pixels, not {height} x {width} as the others"
+            self._chooser.damaged.add(int(choice.indices[place]), reason)
+
+    def _blame(self) -> None:
+        """Note the images at which DALI may have stopped: those that OpenCV refuses, or else DALI alone."""
+        images = [
+            (payload, index)
+            for choice in self._pending
+            for payload, index in zip(choice.payloads, choice.indices.tolist(), strict=True)
+        ]
+        stored = self._graph.stored
+        looks = [(index, sound_image(payload, stored)) for payload, index in images]
+        refused = [(index, reason) for index, reason in looks if isinstance(reason, str)]
+        if not refused:
+            refused = [(index, BY_DALI) for payload, index in images if not decodes(payload)]
+        for index, reason in refused:
+            self._chooser.damaged.add(index, reason)

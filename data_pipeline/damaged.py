@@ -1,0 +1,95 @@
+"""Images that cannot be used: which ones, why, and how many a run puts up with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.errors import DataInputError
+from data_pipeline.source import ImageSource, Ints
+
+_NAMED = 3
+
+
+class TooManyDamaged(DataInputError):
+    """More images are damaged than the run puts up with."""
+
+
+@dataclass(frozen=True)
+class DamagedRow:
+    """A damaged image: its file, the byte at which its record starts, key, class, and what is wrong."""
+
+    file: Path
+    offset: int
+    key: int
+    label: int
+    reason: str
+
+
+class DamagedImages:
+    """The damaged images found so far, by index, each with what is wrong with it."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self.reasons: dict[int, str] = {}
+        self._told = 0
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def add(self, index: int, reason: str) -> None:
+        """Note one image; a second finding of the same changes nothing."""
+        self.reasons.setdefault(index, reason)
+
+    def among(self, indices: Ints) -> npt.NDArray[np.intp]:
+        """The places in `indices` whose image is known to be damaged."""
+        if not self.reasons:
+            return np.zeros(0, dtype=np.intp)
+        return np.flatnonzero(np.isin(indices, np.fromiter(self.reasons, dtype=np.int64)))
+
+    def news(self) -> list[tuple[int, str]]:
+        """What was found since the last call of `take_in`: what other ranks do not know yet."""
+        return list(self.reasons.items())[self._told :]
+
+    def take_in(self, found: Sequence[tuple[int, str]]) -> list[int]:
+        """Note what all ranks found, in the order of their ranks; returns the images that are new to all.
+
+        Every rank must be given the same, its own among it.
+        """
+        shared = dict(list(self.reasons.items())[: self._told])
+        new = []
+        for index, reason in found:
+            if index not in shared:
+                shared[index] = reason
+                new.append(index)
+        self._told = len(shared)
+        for index, reason in self.reasons.items():
+            shared.setdefault(index, reason)
+        self.reasons = shared
+        return new
+
+    def row(self, index: int) -> DamagedRow:
+        """One image for a list of them."""
+        origin = self._source.origin(index)
+        return DamagedRow(origin.file, origin.offset, origin.key, origin.label, self.reasons[index])
+
+    def describe(self, index: int) -> str:
+        """File, byte, key, class and what is wrong, in one line."""
+        return f"{self._source.origin(index)}: {self.reasons[index]}"
+
+    def check(self, max_damaged: float) -> None:
+        """Raise TooManyDamaged, naming the first ones, if they are more than this part of the set."""
+        allowed = int(max_damaged * self._source.num_images)
+        if len(self.reasons) <= allowed:
+            return
+        named = [self.describe(index) for index in list(self.reasons)[:_NAMED]]
+        more = f"; and {len(self.reasons) - _NAMED} more" if len(self.reasons) > _NAMED else ""
+        raise TooManyDamaged(
+            f"{len(self.reasons)} damaged image{'s' if len(self.reasons) > 1 else ''}, data.max-damaged "
+            f"allows {allowed} of this set: {'; '.join(named)}{more}; "
+            "`cosface inspect` lists all, replace them, leave them out or allow more"
+        )

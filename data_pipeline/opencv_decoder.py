@@ -1,0 +1,100 @@
+"""Batches decoded by OpenCV in the processes of a torch DataLoader, for machines without DALI.
+
+It does what the DALI graph does, step by step, on pixels; tests hold one against the other. A worker process
+opens the set for itself, so nothing but pixels travels back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data_pipeline.batching import Share
+from data_pipeline.choice import Choice, Chooser
+from data_pipeline.dali_pipeline import Graph
+from data_pipeline.opencv_images import opencv_batch
+from data_pipeline.reused_memory import ReusedMemory
+
+DEADLINE_S = 600.0
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A batch as a worker sends it. payloads of the choice are left out; found: damaged images met."""
+
+    choice: Choice
+    pixels: torch.Tensor
+    found: list[tuple[int, str]]
+
+
+class _Steps(Dataset[_Decoded]):
+    """Item `share` is that share's batch; a copy lives in each worker."""
+
+    def __init__(self, graph: Graph, chooser: Chooser) -> None:
+        self._graph, self._chooser = graph, chooser
+
+    def __getitem__(self, share: Share) -> _Decoded:
+        chooser = self._chooser
+        known = len(chooser.damaged)
+        while True:
+            choice = chooser.choose(share)
+            graph = self._graph
+            pixels, damaged = opencv_batch(
+                choice.payloads, choice.parameters, graph.augmentation, stored=graph.stored, size=graph.size
+            )
+            if not damaged:
+                break
+            for place, reason in damaged.items():
+                chooser.damaged.add(int(choice.indices[place]), reason)
+        found = list(chooser.damaged.reasons.items())[known:]
+        bare = Choice(share, choice.indices, choice.labels, [], choice.parameters)
+        return _Decoded(bare, torch.from_numpy(pixels), found)
+
+
+class OpenCVDecoder:
+    """Decodes what `chooser` takes of each share, in `graph.num_threads` processes."""
+
+    def __init__(self, graph: Graph, chooser: Chooser) -> None:
+        self._graph, self._damaged = graph, chooser.damaged
+        self._steps = _Steps(graph, chooser.for_itself())
+        self._memory = ReusedMemory((graph.batch_size, 3, *graph.size), torch.device("cpu"))
+        self._workers: Iterator[_Decoded] | None = None
+
+    def batches(self, shares: Iterator[Share]) -> Iterator[tuple[Choice, torch.Tensor]]:
+        """Endless: choices and their images, float32 [n, 3, H, W]."""
+        loader: DataLoader[_Decoded] = DataLoader(
+            self._steps,
+            batch_size=None,
+            sampler=shares,
+            num_workers=self._graph.num_threads,
+            prefetch_factor=_AHEAD,
+            # Forked, a process that holds threads (torch's, gloo's) may hang.
+            multiprocessing_context="spawn",
+            worker_init_fn=_prepare_worker,
+            timeout=DEADLINE_S,
+        )
+        self._workers = iter(loader)
+        for decoded in self._workers:
+            for index, reason in decoded.found:
+                self._damaged.add(index, reason)
+            images = self._memory.take(len(decoded.pixels))
+            torch.sub(decoded.pixels.permute(0, 3, 1, 2), 127.5, out=images)
+            yield decoded.choice, images.mul_(1 / 128)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        workers, self._workers = self._workers, None
+        if workers is not None and hasattr(workers, "_shutdown_workers"):
+            with contextlib.suppress(RuntimeError):
+                workers._shutdown_workers()
+
+
+def _prepare_worker(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # one image a process; OpenCV's own threads would only contend
