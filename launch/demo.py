@@ -13,7 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,17 +142,17 @@ def arguments(progress: Progress) -> list[str]:
 
 def untrained(progress: Progress) -> None:
     """Evaluate the network with its first weights, as training will start from them."""
-    from data_pipeline import FaceDataset
     from trainer.backbones import make_backbone
     from trainer.check import describe_model
     from trainer.config import load_config
+    from trainer.data import open_set
     from trainer.evaluation.report import write_json
 
     if (progress.folder / "untrained.json").exists():
         return
     with progress.stage("untrained", "the untrained network on pairs of people it will never see"):
         config = load_config(arguments(progress))
-        with FaceDataset.open(config.data.train) as dataset:
+        with closing(open_set(config)) as dataset:
             model = describe_model(config, dataset)
         network = make_backbone(model.backbone, model.embedding_dim, model.image_size, model.seed).eval()
         write_json(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from typing import Any
+
 from launch.errors import LaunchInputError
+
+# Module, options class and function of each; imported when it is asked for.
+BENCHMARKS = {
+    "head": ("launch.bench.head", "HeadBenchOptions", "head"),
+    "loader": ("launch.bench.loader", "LoaderBenchOptions", "loader"),
+}
 
 
 def bench(arguments: list[str]) -> int:
     """Run a benchmark; returns the exit code. Raises LaunchInputError for an unknown one."""
-    from launch.bench.head import HeadBenchOptions, head
     from trainer.command_line import parse
 
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if name in ("-h", "--help"):
-        print("usage: cosface bench head …        (cosface bench head --help explains its options)")
+        names = ",".join(BENCHMARKS)
+        print(f"usage: cosface bench {{{names}}} …   (cosface bench head --help explains its options)")
         return 0
-    if name != "head":
-        raise LaunchInputError(f"unknown benchmark {name!r}: there is head; `cosface bench head --help`")
-    return head(
-        parse(HeadBenchOptions, rest, prog="cosface bench head", description=HeadBenchOptions.__doc__)
-    )
+    if name not in BENCHMARKS:
+        raise LaunchInputError(f"unknown benchmark {name!r}: there are {', '.join(BENCHMARKS)}")
+    module, options, function = BENCHMARKS[name]
+    loaded = importlib.import_module(module)
+    kind, run = getattr(loaded, options), getattr(loaded, function)
+    work: Callable[[Any], int] = run
+    return work(parse(kind, rest, prog=f"cosface bench {name}", description=kind.__doc__))
