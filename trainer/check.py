@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
-from data_pipeline.dali_pipeline import require_dali
-from data_pipeline.dataset import FaceDataset
+from data_pipeline.loader import check_decoder
+from data_pipeline.source import ImageSource
 from trainer.checkpoint import latest_checkpoint, read_state
 from trainer.classifier import make_loss
+from trainer.data import make_batching, make_order, open_set
 from trainer.errors import TrainerInputError
 from trainer.losses.choice import check_installed
+from trainer.ranks import Ranks
 from trainer.run_directory import is_used
 from trainer.settings import Config
 from trainer.state import ModelDescription
@@ -28,8 +31,8 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
     if config.head.loss != "none":
         make_loss(config.head)
     check_installed(config.auxiliary)
-    require_dali()
-    with FaceDataset.open(config.data.train) as dataset:
+    check_decoder(config.data.decoder, torch.device("cuda" if config.device == "cuda" else "cpu"))
+    with closing(open_set(config)) as dataset:
         _check_set(config, dataset, world_size)
         _check_checkpoint(config, describe_model(config, dataset))
     if config.evaluation.verification:
@@ -39,7 +42,7 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
         check_pair_sets(config.evaluation.verification)
 
 
-def describe_model(config: Config, dataset: FaceDataset) -> ModelDescription:
+def describe_model(config: Config, dataset: ImageSource) -> ModelDescription:
     """What the run trains, from its settings and its set."""
     return ModelDescription(
         backbone=config.model.backbone,
@@ -52,6 +55,7 @@ def describe_model(config: Config, dataset: FaceDataset) -> ModelDescription:
         head_optimizer=config.head.optimizer,
         auxiliary=config.auxiliary.loss,
         num_images=dataset.num_images,
+        order=config.data.order,
     )
 
 
@@ -64,11 +68,11 @@ def check_same_model(run: Path, checkpoint: Path, saved: ModelDescription, now: 
         )
 
 
-def check_same_set(config: Config, dataset: FaceDataset, first: list[int]) -> None:
+def check_same_set(config: Config, dataset: ImageSource, first: list[int]) -> None:
     """Raise TrainerInputError if this rank's copy has not rank 0's numbers of images and identities."""
     if [dataset.num_images, dataset.num_classes] != first:
         raise TrainerInputError(
-            f"--data.train {config.data.train}: holds {dataset.num_images} images of {dataset.num_classes} "
+            f"--data.train {dataset.name}: holds {dataset.num_images} images of {dataset.num_classes} "
             f"identities here, {first[0]} of {first[1]} on rank 0; give every machine the same set"
         )
 
@@ -97,19 +101,15 @@ def check_device(config: Config, local_ranks: int) -> None:
         )
 
 
-def _check_set(config: Config, dataset: FaceDataset, world_size: int) -> None:
+def _check_set(config: Config, dataset: ImageSource, world_size: int) -> None:
     batch = config.data.batch_size
-    if batch * world_size > dataset.num_images:
-        raise TrainerInputError(
-            f"--data.batch-size {batch}: {world_size} ranks take {batch * world_size} images a step, "
-            f"{config.data.train} holds {dataset.num_images}; at most {dataset.num_images // world_size} fit"
-        )
+    make_batching(config, make_order(config, dataset), Ranks(0, world_size))
     if batch < 2 and config.model.backbone.startswith("iresnet"):
         raise TrainerInputError(
             f"--data.batch-size {batch}: {config.model.backbone} has batch norm, it needs 2 or more"
         )
     if dataset.num_classes < 2:
-        raise TrainerInputError(f"{config.data.train}: holds one identity, at least two are needed")
+        raise TrainerInputError(f"{dataset.name}: holds one identity, at least two are needed")
 
 
 def _check_checkpoint(config: Config, model: ModelDescription) -> None:

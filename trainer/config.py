@@ -16,6 +16,7 @@ from typing import Any
 
 import tomli_w
 
+from data_pipeline.sources import is_made_up
 from trainer.check import check
 from trainer.command_line import parse, refuse_unknown, setting_names
 from trainer.errors import SettingsError
@@ -101,4 +102,4 @@ def _plain(value: Any) -> Any:
         return {name.replace("_", "-"): _plain(item) for name, item in items if item is not None}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return str(value.absolute()) if isinstance(value, Path) else value
+    return str(value if is_made_up(value) else value.absolute()) if isinstance(value, Path) else value

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 
 import torch
 from torch import Tensor
 
-from data_pipeline.dataset import FaceDataset
 from data_pipeline.loader import Batch, TrainLoader
-from data_pipeline.order import GlobalOrder
+from data_pipeline.order import Order
+from data_pipeline.source import ImageSource
 from trainer.backbones import make_backbone
 from trainer.check import check_device, check_same_model, check_same_set, describe_model
 from trainer.checkpoint import (
@@ -29,6 +29,7 @@ from trainer.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from trainer.data import make_batching, make_loader, make_order, open_set
 from trainer.engines import Engine, make_engine
 from trainer.errors import TrainingFailed
 from trainer.metrics import Stopwatch
@@ -56,7 +57,8 @@ class Job:
     config: Config
     ranks: Ranks
     device: torch.device
-    dataset: FaceDataset
+    dataset: ImageSource
+    order: Order
     model: ModelDescription
     engine: Engine
     objective: Objective
@@ -89,20 +91,10 @@ class Job:
 
     def batches(self) -> TrainLoader:
         """This rank's batches from the position on, endless; a context manager."""
-        data = self.config.data
+        threads = max(1, _cores() // self.ranks.local_world_size)
         with self.ranks.agreed():
-            return TrainLoader(
-                self.dataset,
-                GlobalOrder(self.dataset.num_images, self.config.training.seed),
-                batch_size=data.batch_size,
-                rank=self.ranks.rank,
-                world_size=self.ranks.world_size,
-                position=self.position,
-                image_size=data.image_size,
-                augmentation=data.augment,
-                seed=self.config.training.seed,
-                device=self.device,
-                num_threads=data.threads or max(1, _cores() // self.ranks.local_world_size),
+            return make_loader(
+                self.config, self.dataset, self.order, self.ranks, self.position, self.device, threads
             )
 
     def train_step(self, batch: Batch) -> StepResult:
@@ -163,8 +155,8 @@ class Job:
         training = self.config.training
         if training.steps is not None:
             return training.steps
-        images = round((training.epochs or 0) * self.dataset.num_images) - self.position
-        return self.step + max(0, -(-images // (self.config.data.batch_size * self.ranks.world_size)))
+        end = round((training.epochs or 0) * self.order.epoch_length)
+        return self.step + make_batching(self.config, self.order, self.ranks).steps_until(self.position, end)
 
     def _fail(self, loss: float, images: Tensor, embeddings: Tensor) -> None:
         """Find the rank and the place where the numbers went wrong, and raise on all ranks."""
@@ -197,17 +189,18 @@ class Job:
 def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Job]:
     """A job at step 0; the same on every rank but for its classes. Raises what its parts raise."""
     with ranks.agreed():
-        dataset = FaceDataset.open(config.data.train)
-    with dataset:
+        dataset = open_set(config)
+    with closing(dataset):
         model = describe_model(config, dataset)
         first = ranks.gather([dataset.num_images, dataset.num_classes])[0]
         with ranks.agreed():
             check_same_set(config, dataset, first)
+            order = make_order(config, dataset)
         backbone = make_backbone(model.backbone, model.embedding_dim, model.image_size, config.training.seed)
         settings = config.engine, backbone, config.optim, config.training
         engine = make_engine(*settings, model.image_size, device, ranks)
         objective = make_objective(config, model.num_classes, device)
-        yield Job(config, ranks, device, dataset, model, engine, objective, Stopwatch())
+        yield Job(config, ranks, device, dataset, order, model, engine, objective, Stopwatch())
 
 
 def choose_device(config: Config, ranks: Ranks) -> torch.device:

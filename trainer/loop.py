@@ -7,9 +7,11 @@ from contextlib import ExitStack
 
 import torch
 
+from data_pipeline.damaged import TooManyDamaged
 from data_pipeline.loader import Batch
 from trainer.check import check
 from trainer.checkpoint import remove_leftovers
+from trainer.damage import STOP, DamageWatch
 from trainer.job import Job, assembled, share_cores
 from trainer.ranks import FailedElsewhere, Ranks, joined
 from trainer.report import Report
@@ -31,7 +33,7 @@ def train(config: Config, ranks: Ranks, device: torch.device, stop: StopRequest)
         job = stack.enter_context(assembled(config, ranks, device))
         job.restore()
         report = stack.enter_context(Report(job, run))
-        for batch in batches_until(stop, job):
+        for batch in batches_until(stop, job, report):
             report.step(job.train_step(batch))
             if is_due(job, config.checkpoint.every):
                 job.save()
@@ -55,7 +57,7 @@ def claim_run(config: Config, ranks: Ranks, stack: ExitStack) -> RunDirectory | 
     return None
 
 
-def batches_until(stop: StopRequest, job: Job) -> Iterator[Batch]:
+def batches_until(stop: StopRequest, job: Job, report: Report) -> Iterator[Batch]:
     """Batches while steps are left and no rank is asked to stop; one that a rank cannot read ends all.
 
     What was learnt before that one is saved.
@@ -63,6 +65,7 @@ def batches_until(stop: StopRequest, job: Job) -> Iterator[Batch]:
     if job.is_done:
         return
     with job.batches() as batches:
+        watch = DamageWatch(job, batches.damaged, report)
         while not job.is_done:
             job.watch.lap()
             batch, error = None, None
@@ -73,13 +76,14 @@ def batches_until(stop: StopRequest, job: Job) -> Iterator[Batch]:
                     error = caught
             with job.watch.phase("exchange"):
                 try:
-                    asked_to_stop = job.ranks.agree_on(error, wish=stop.requested)
+                    wish = job.ranks.agree_on(error, wish=watch.news or (STOP if stop.requested else 0))
+                    watch.share(wish)
                 except Exception as agreed:
                     # All ranks are here, after the same step, unless it was the exchange itself that failed.
-                    if job.step and (agreed is error or isinstance(agreed, FailedElsewhere)):
+                    if job.step and (agreed is error or isinstance(agreed, TooManyDamaged | FailedElsewhere)):
                         job.save()
                     raise
-            if asked_to_stop or batch is None:
+            if wish == STOP or batch is None:
                 return
             yield batch
 

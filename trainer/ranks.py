@@ -84,20 +84,20 @@ class Ranks:
             error = caught
         self.agree_on(error)
 
-    def agree_on(self, error: Exception | None, wish: bool = False) -> bool:
-        """Raise if a rank passes in an error, as `agreed` does; else, whether any rank has the wish.
+    def agree_on(self, error: Exception | None, wish: int = 0) -> int:
+        """Raise if a rank passes in an error, as `agreed` does; else, the largest wish of any, below 256.
 
         Who passes in FailedElsewhere repeats what it was told: the rank that failed speaks for all.
         """
-        # One number says it all: 0 all is well, 1 a wish, and from 256 on the lowest rank that failed.
-        own = int(wish)
+        # One number says it all: below 256 all is well, and from 256 on the lowest rank that failed.
+        own = wish
         if isinstance(error, FailedElsewhere):
             own = (self.world_size - error.rank) * 256 + error.exit_code
         elif error is not None:
             own = (self.world_size - self.rank) * 256 + exit_code(error)
         worst = self.maximum(own)
         if worst < 256:
-            return bool(worst)
+            return worst
         first = self.world_size - worst // 256
         if first == self.rank and error is not None:
             raise error

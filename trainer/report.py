@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from data_pipeline.damaged import DamagedRow
 from trainer.classifier import theory_warnings
 from trainer.config import to_toml
 from trainer.job import Job, StepResult
@@ -23,6 +25,7 @@ class Report:
         self._first_step = job.step
         self._stack = ExitStack()
         self._events: EventLog | None = None
+        self._damaged = 0
         self._progress = ProgressDisplay(job.total_steps, job.step, shown=run is not None)
 
     def __enter__(self) -> Self:
@@ -49,16 +52,28 @@ class Report:
             return
         event: dict[str, Any] = {
             "step": job.step,
-            "epoch": round(job.position / job.dataset.num_images, 4),
+            "epoch": round(job.position / job.order.epoch_length, 4),
             "loss": result.loss,
             "lr": result.lr,
             "images_per_second": round(images_per_second, 1),
             "seconds": seconds,
+            "damaged": self._damaged,
         }
         for name in ("auxiliary_loss", "gradient_norm"):
             if (value := getattr(result, name)) is not None:
                 event[name] = value
         self._events.write(event)
+
+    def damaged(self, rows: Sequence[DamagedRow]) -> None:
+        """These images were found damaged, and others are taken in their places: told, listed, counted."""
+        self._damaged += len(rows)
+        for row in rows:
+            place = f"{row.file}: byte {row.offset}: record {row.key} of class {row.label}"
+            self._progress.say(
+                f"damaged, the next image of the order is taken instead: {place}: {row.reason}"
+            )
+        if self._run:
+            self._run.add_to_csv("damaged.csv", rows)
 
     def evaluate(self) -> None:
         """Verify on the run's pair sets, unless a run that went before did; every rank embeds its part."""
@@ -120,7 +135,7 @@ class Report:
         )
         size = "×".join(map(str, job.model.image_size))
         say(
-            f"{job.dataset.folder}: {job.dataset.num_images} images of {job.model.num_classes} identities; "
+            f"{job.dataset.name}: {job.dataset.num_images} images of {job.model.num_classes} identities; "
             f"{job.model.backbone} at {size}, {weights / 1e6:.1f} M numbers; on {job.device.type}"
         )
         for rank, (first, last) in enumerate(ranges):

@@ -3,16 +3,20 @@
 run.toml         the resolved settings               events.jsonl   a line a logged step
 ranks.json       which rank owns which classes       status.json    running, stopped or finished
 checkpoints/     step-00001000, …                    evaluation/    step-00001000.json, …
-lock             held by rank 0 while the run goes on
+damaged.csv      images that could not be used      lock           held by rank 0 while the run goes on
 """
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import fcntl
+import io
 import json
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -64,7 +68,7 @@ class RunDirectory:
         temporary = file.with_name(f".{file.name}.tmp")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
             os.replace(temporary, file)
         except OSError as error:
             raise not_written(file, error) from error
@@ -72,6 +76,22 @@ class RunDirectory:
     def write_json(self, name: str, value: Any) -> None:
         """Replace a file of the folder by a value as JSON."""
         self.write(name, json.dumps(value, indent=1) + "\n")
+
+    def add_to_csv(self, name: str, rows: Sequence[Any]) -> None:
+        """Append dataclass instances to a table of their fields, but for those that it has already."""
+        file = self.folder / name
+        try:
+            before = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
+            told = set(before.splitlines())
+            text = io.StringIO()
+            table = csv.writer(text, lineterminator="\n")
+            if not before and rows:
+                table.writerow([field.name for field in dataclasses.fields(rows[0])])
+            table.writerows(dataclasses.astuple(row) for row in rows)
+            lines = [line for line in text.getvalue().splitlines() if line not in told]
+            self.write(name, before + "".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise not_written(file, error) from error
 
     def write_status(self, status: str, step: int) -> None:
         """status: running, stopped (on request, with a checkpoint) or finished, after this many steps."""

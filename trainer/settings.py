@@ -23,19 +23,55 @@ from trainer.schedule import OptimConfig
 class DataConfig:
     """What is trained on, and how it is read."""
 
-    train: Path
-    """Record folder (train.rec, train.idx, property); `cosface pack` makes one from a folder of images."""
+    train: tuple[Path, ...]
+    """Record folder (train.rec, train.idx, property), folder of images (a sub-folder an identity), or
+    rendered:IDENTITIESxVIEWS; of several, the identities of each come after those before it."""
     batch_size: int = 128
     """Images a rank sees in a step."""
+    min_images: int = 0
+    """Identities with fewer images are left out, the others numbered anew."""
+    order: Literal["random", "blocks", "identities"] = "random"
+    """random: every image once an epoch, over the whole set; blocks: the same within windows of blocks of
+    neighbouring images, for slow disks; identities: some images each of some identities, for the auxiliary
+    losses, every identity once an epoch."""
+    block: int = 1024
+    """Images of a block, for the order of blocks."""
+    window: int = 64
+    """Blocks of a window, for the order of blocks: window times block images are read by turns."""
+    images_per_identity: int = 4
+    """Images of each identity in a batch, for the order of identities."""
+    last_batch: Literal["across", "drop", "pad", "short"] = "across"
+    """What becomes of an epoch's last images when they are fewer than a step takes. across: the step runs on
+    into the next epoch; drop: they are left out; pad: filled up with images that do not count; short: a
+    smaller batch."""
+    decoder: Literal["auto", "dali", "opencv"] = "auto"
+    """auto: DALI where it is installed, else OpenCV, which is slower and for the CPU alone."""
+    max_damaged: float = 1e-4
+    """Part of the images that may be damaged; the run puts others in their places, above it it stops."""
     image_size: tuple[int, int] | None = None
     """Height and width of the images as the network sees them; as stored when not given."""
     threads: int | None = None
     """Threads that decode images on every rank; its share of the processor's cores when not given."""
+    preset: Literal["none", "flip", "light", "adaface"] = "flip"
+    """A set of augmentations by its name (docs/augment.md), where --data.augment says nothing."""
     augment: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {self.batch_size}")
+        least = {"batch_size": 1, "min_images": 0, "block": 1, "window": 1, "images_per_identity": 1}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} must be {smallest} or more, got {getattr(self, name)}")
+        if not self.train:
+            raise ValueError("train must name a set")
+        if self.order == "identities" and self.batch_size % self.images_per_identity:
+            raise ValueError(
+                f"batch_size must be a multiple of images_per_identity, {self.images_per_identity}, for the "
+                f"order of identities, got {self.batch_size}"
+            )
+        if not 0 <= self.max_damaged < 1:
+            raise ValueError(f"max_damaged must be at least 0 and below 1, got {self.max_damaged:g}")
+        if self.preset != "flip" and self.augment != Augmentation():
+            raise ValueError("preset must be left alone where augment's own settings are given")
         if self.image_size is not None and min(self.image_size) < 16:
             raise ValueError(
                 f"image_size must be at least 16 16, got {self.image_size[0]} {self.image_size[1]}"

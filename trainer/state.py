@@ -24,6 +24,8 @@ class ModelDescription:
     auxiliary: str = "none"
     num_images: int | None = None
     """Of the training set: the position counts them. None in checkpoints that did not say."""
+    order: str = "random"
+    """In which the position counts."""
 
     def differences(self, now: ModelDescription) -> str:
         """What is different now, in words; empty if nothing is."""
@@ -33,6 +35,7 @@ class ModelDescription:
             "image_size": "image size",
             "num_classes": "number of identities",
             "num_images": "number of images",
+            "order": "data.order",
             "loss": "head.loss",
             "sub_centers": "head.sub-centers",
             "head_optimizer": "head.optimizer",

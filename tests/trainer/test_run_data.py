@@ -1,0 +1,156 @@
+"""A run's data settings: sets, orders, ends of epochs, decoders, and damaged images of all ranks together."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+
+from data_pipeline import FaceDataset
+from data_pipeline.damaged import TooManyDamaged
+from tests.ranks import run_ranks
+from tests.trainer.tiny import CLASSES, IMAGES, alone, arguments, events, losses, train_rank, write_tiny_set
+from trainer.checkpoint import checkpoint_steps
+from trainer.config import load_config
+from trainer.errors import TrainerInputError
+from trainer.loop import train
+from trainer.ranks import FailedElsewhere, Ranks
+from trainer.stop import StopRequest
+
+pytestmark = pytest.mark.dali
+
+
+def spoil(folder: Path, images: list[int]) -> Path:
+    """Overwrite these images' JPEG with text, in place."""
+    with FaceDataset.open(folder) as dataset:
+        offsets = [dataset.offset(image) for image in images]
+    with (folder / "train.rec").open("r+b") as file:
+        for offset in offsets:
+            file.seek(offset + 32)  # behind the record's header and mxnet's
+            file.write(b"no image any more")
+    return folder
+
+
+def damaged_table(run: Path) -> list[dict[str, str]]:
+    with (run / "damaged.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_damaged_images_are_replaced_listed_once_and_counted(tmp_path: Path) -> None:
+    images = [3, 50, 99, 160]
+    data = spoil(write_tiny_set(tmp_path / "set"), images)
+    more = ["--data.max-damaged", "0.03", "--training.epochs", "2", "--training.steps", "None"]
+    assert run_ranks(2, train_rank, arguments(tmp_path / "two", data, 8, *more)) == ["finished"] * 2
+    alone(arguments(tmp_path / "one", data, 16, *more))
+    for run in (tmp_path / "one", tmp_path / "two"):
+        table = damaged_table(run)
+        assert sorted(int(row["key"]) for row in table) == [image + 1 for image in images]
+        assert {row["reason"] for row in table} == {"its image cannot be decoded"}
+        assert {row["file"] for row in table} == {str(data / "train.rec")}
+        counts = [event["damaged"] for event in events(run)]
+        assert counts[-1] == 4
+        assert counts == sorted(counts)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+    # Going on finds them again and lists none twice.
+    alone(arguments(tmp_path / "one", data, 16, *more, "--training.epochs", "3"))
+    assert len(damaged_table(tmp_path / "one")) == 4
+
+
+def train_and_tell(argv: list[str]) -> str:
+    ranks = Ranks(dist.get_rank(), dist.get_world_size(), dist.get_rank(), dist.get_world_size())
+    try:
+        return train(load_config(argv), ranks, ranks_device(), StopRequest())
+    except (TooManyDamaged, FailedElsewhere) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def ranks_device():  # type: ignore[no-untyped-def]
+    import torch
+
+    return torch.device("cpu")
+
+
+def test_too_many_damaged_images_of_all_ranks_stop_the_run_with_the_list(tmp_path: Path) -> None:
+    images = list(range(0, IMAGES, 8))
+    data = spoil(write_tiny_set(tmp_path / "set"), images)
+    run = tmp_path / "run"
+    # Each rank alone meets about half of them, which would be few enough.
+    argv = arguments(run, data, 4, "--data.max-damaged", str(15.5 / IMAGES), "--training.steps", "60")
+    first, second = run_ranks(2, train_and_tell, argv)
+    assert first.startswith("TooManyDamaged: ")
+    assert "data.max-damaged allows 15 of this set" in first
+    assert second == "FailedElsewhere: rank 0 failed"
+    assert len(damaged_table(run)) >= 16
+    # What was learnt until then is kept.
+    assert list(checkpoint_steps(run)) == [events(run)[-1]["step"]]
+
+
+@pytest.mark.parametrize("order", ["blocks", "identities"])
+def test_an_order_is_the_same_on_two_ranks_and_after_a_stop(tmp_path: Path, data: Path, order: str) -> None:
+    more = ["--data.order", order, "--data.block", "8", "--data.window", "4"]
+    if order == "identities":
+        more += ["--auxiliary.loss", "triplet", "--auxiliary.weight", "0.1"]
+    alone(arguments(tmp_path / "one", data, 16, *more, "--training.steps", "6"))
+    run_ranks(2, train_rank, arguments(tmp_path / "two", data, 8, *more, "--training.steps", "3"))
+    run_ranks(2, train_rank, arguments(tmp_path / "two", data, 8, *more, "--training.steps", "6"))
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+    with pytest.raises(TrainerInputError, match=rf"data\.order is {order} there and random here"):
+        alone(arguments(tmp_path / "one", data, 16, *more, "--data.order", "random"))
+
+
+def test_a_batch_that_is_no_multiple_of_the_group_is_refused(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(
+        TrainerInputError, match=r"--data\.batch-size must be a multiple of images_per_identity"
+    ):
+        alone(arguments(tmp_path / "run", data, 14, "--data.order", "identities"))
+
+
+@pytest.mark.parametrize(("last", "steps"), [("across", 9), ("drop", 8), ("pad", 10), ("short", 10)])
+def test_an_epochs_end_is_as_asked_for(tmp_path: Path, data: Path, last: str, steps: int) -> None:
+    # Two epochs of 168 images in batches of 40: four and a rest of eight each.
+    more = ["--data.last-batch", last, "--training.steps", "None", "--training.epochs", "2"]
+    alone(arguments(tmp_path / "run", data, 40, *more))
+    told = events(tmp_path / "run")
+    assert len(told) == steps
+    assert told[-1]["epoch"] == pytest.approx(2 if last != "across" else 360 / 168, abs=1e-3)
+
+
+def test_without_dali_opencv_decodes_and_learns_the_same(tmp_path: Path, data: Path) -> None:
+    for decoder in ("dali", "opencv"):
+        alone(arguments(tmp_path / decoder, data, 16, "--data.decoder", decoder, "--training.steps", "5"))
+    # A grey level here and there is all that may differ.
+    assert losses(tmp_path / "opencv") == pytest.approx(losses(tmp_path / "dali"), abs=2e-2)
+
+
+def test_several_sets_and_folders_of_images(tmp_path: Path, data: Path) -> None:
+    images = tmp_path / "images"
+    with FaceDataset.open(data) as dataset:
+        for index in range(40):
+            file = images / f"person{dataset.labels[index]}" / f"{index}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(dataset.payload(index))
+    run = tmp_path / "run"
+    more = ["--data.train", str(data), os.path.relpath(images), "--training.steps", "2"]
+    alone(arguments(run, data, 16, *more))
+    settings = tomllib.loads((run / "run.toml").read_text())
+    assert [str(Path(name).resolve()) for name in settings["data"]["train"]] == [str(data), str(images)]
+    assert all(Path(name).is_absolute() for name in settings["data"]["train"])
+    alone(["--config", str(run / "run.toml"), "--training.steps", "3"])
+    assert len(losses(run)) == 3
+    ranks = (run / "ranks.json").read_text()
+    assert f'"num_classes": {CLASSES + 5}' in ranks
+    with pytest.raises(TrainerInputError, match="number of identities is 26 there and 21 here"):
+        alone(arguments(run, data, 16, "--training.steps", "4"))
+
+
+def test_small_identities_are_left_out(tmp_path: Path, data: Path) -> None:
+    alone(arguments(tmp_path / "run", data, 16, "--data.min-images", "8", "--training.steps", "1"))
+    assert f'"num_classes": {CLASSES}' in (tmp_path / "run" / "ranks.json").read_text()
+    from data_pipeline.errors import DatasetError
+
+    with pytest.raises(DatasetError, match=r"no identity has 9 images or more.*data\.min-images"):
+        alone(arguments(tmp_path / "none", data, 16, "--data.min-images", "9"))
