@@ -84,7 +84,7 @@ def _scan(data: Any) -> Any:
             if end < at + 6 or data[at + 5] < 1 or data[at + 5] > 4 or end < at + 6 + 3 * data[at + 5]:
                 return UNKNOWN
             mcus = _frame(data, at, components)
-        elif marker == 0xDD:
+        elif marker == 0xDD and end >= at + 2:
             restart = _word(data, at)
         elif marker == 0xDA:
             break
