@@ -42,7 +42,7 @@ def make_batching(config: Config, order: Order, ranks: Ranks) -> Batching:
     try:
         return Batching(order, data.batch_size, ranks.rank, ranks.world_size, data.last_batch)
     except ValueError as error:
-        raise DataInputError(f"--data.batch-size {data.batch_size}: {error}; choose another") from None
+        raise DataInputError(f"--data.batch-size {data.batch_size}: {error}") from None
 
 
 def augmentation(data: DataConfig) -> Augmentation:

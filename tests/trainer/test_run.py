@@ -117,7 +117,7 @@ def test_a_finished_run_says_so(one_rank_run: Path, data: Path, capsys: pytest.C
         (["--head.loss", "softmax"], "head.loss is cosface there and softmax here"),
         (["--data.image-size", "32", "24"], "image size is 32×32 there and 32×24 here"),
         (["--resume", "never"], "--resume is never"),
-        (["--data.batch-size", "169"], "holds 168"),
+        (["--data.batch-size", "169"], "an epoch has 168"),
     ],
 )
 def test_what_is_refused(one_rank_run: Path, data: Path, more: list[str], complaint: str) -> None:

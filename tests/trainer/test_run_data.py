@@ -49,7 +49,7 @@ def test_damaged_images_are_replaced_listed_once_and_counted(tmp_path: Path) -> 
     for run in (tmp_path / "one", tmp_path / "two"):
         table = damaged_table(run)
         assert sorted(int(row["key"]) for row in table) == [image + 1 for image in images]
-        assert {row["reason"] for row in table} == {"its image cannot be decoded"}
+        assert all(row["reason"].startswith("its image cannot be decoded: it is neither") for row in table)
         assert {row["file"] for row in table} == {str(data / "train.rec")}
         counts = [event["damaged"] for event in events(run)]
         assert counts[-1] == 4

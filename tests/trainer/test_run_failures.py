@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from data_pipeline import write_dataset
-from data_pipeline.errors import RecordError
+from data_pipeline.damaged import TooManyDamaged
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
     alone,
@@ -74,7 +74,7 @@ def test_a_damaged_record_ends_all_ranks_and_one_says_why(tmp_path: Path) -> Non
     at = content.index(b"\xff\xd8\xff", len(content) // 2)
     content[at : at + 4] = b"none"
     rec.write_bytes(content)
-    with pytest.raises(RecordError):
+    with pytest.raises(TooManyDamaged):
         alone(arguments(tmp_path / "alone", data, 9, "--log.every", "1"))
     # No step is lost: the batches before the damaged one were trained on and saved.
     done = events(tmp_path / "alone")[-1]["step"]
