@@ -1,4 +1,4 @@
-"""One `.rec` file as a memory map: records at byte offsets. `recordio.py` says what the bytes mean."""
+"""One `.rec` file as a memory map: records at byte offsets. `record_format.py` says what the bytes mean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.errors import DataInputError, RecordError
-from data_pipeline.record_writer import HEADER, LENGTH_BITS, LENGTH_MASK, MAGIC, MAGIC_BYTES
+from data_pipeline.record_format import HEADER, LENGTH_BITS, LENGTH_MASK, MAGIC, MAGIC_BYTES
+from data_pipeline.regular_file import open_regular
 
 Ints = npt.NDArray[np.int64]
 Label = float | npt.NDArray[np.float32]
@@ -48,21 +49,23 @@ class RecordFile:
     advice: what is added to the errors about damaged records (where the offsets come from, what to do).
     Raises DataInputError if the file cannot be opened and RecordError (file, offset, reason) for what is
     damaged. No length read from the file is trusted before it is checked against the file's size.
+
+    A file that is cut while it is open would end the process at the next access beyond its new end (SIGBUS).
+    Every method that looks into it asks the system for its size first, half a microsecond, and raises
+    RecordError instead. A cut between that and the access, or under a view handed out before, is not met.
     """
 
     def __init__(self, path: str | Path, advice: str = "copy the file again") -> None:
         self.path = Path(path)
         self.advice = advice
         self._map: mmap.mmap | None = None
-        try:
-            with self.path.open("rb") as file:
-                self.size = os.fstat(file.fileno()).st_size
-                if self.size:
-                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise DataInputError(
-                f"{self.path}: cannot be opened as a record file: {error.strerror or error}"
-            ) from None
+        with open_regular(self.path, "a record file") as file:
+            self.size = os.fstat(file.fileno()).st_size
+            if self.size:
+                try:
+                    self._map = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
+                except (OSError, ValueError) as error:
+                    raise DataInputError(f"{self.path}: cannot be mapped into memory: {error}") from None
         self.buffer = np.frombuffer(self._map if self._map is not None else b"", dtype=np.uint8)
         self.words = self.buffer[: self.size // 4 * 4].view("<u4")
 
@@ -72,14 +75,8 @@ class RecordFile:
         Raises RecordError for the first that is damaged.
         """
         words = self.words
-        # Only the words whose presence is already known may be looked up, hence check before each step.
-        self.refuse(offsets, (offsets < 0) | (offsets % 4 != 0), "no record can start here")
-        self.refuse(offsets, offsets > self.size - 8, "a record should start here, but the file ends")
+        part, length = self._lengths(offsets)
         word = offsets >> 2
-        self.refuse(offsets, words[word] != MAGIC, "no record starts here")
-        length_word = words[word + 1].astype(np.int64)
-        part, length = length_word >> LENGTH_BITS, length_word & LENGTH_MASK
-        self.refuse(offsets, offsets + 8 + length > self.size, "the record runs past the end of the file")
         self.refuse(offsets, part > 1, "a part of a record starts here, not a record")
         whole = part == 0
         self.refuse(offsets, whole & (length < HEADER.size), "the record is too short for its header")
@@ -102,9 +99,14 @@ class RecordFile:
         return Located(flag, label, begin, end)
 
     def vectors(self, offsets: Ints, length: int) -> npt.NDArray[np.float32]:
-        """The first `length` labels of records that `locate` says have a vector of at least as many."""
-        first = (offsets >> 2) + 2 + HEADER.size // 4
-        values: npt.NDArray[np.float32] = self.words[first[:, None] + np.arange(length)].view("<f4")
+        """The first `length` labels, [n, length], of records that `locate` says have at least as many."""
+        part, _ = self._lengths(offsets)
+        whole = part == 0
+        values = np.zeros((len(offsets), length), dtype=np.float32)
+        first = (offsets[whole] >> 2) + 2 + HEADER.size // 4
+        values[whole] = self.words[first[:, None] + np.arange(length)].view("<f4")
+        for place in np.flatnonzero(~whole):
+            values[place] = np.atleast_1d(self.record(int(offsets[place])).label)[:length]
         return values
 
     def record(self, offset: int) -> Record:
@@ -145,6 +147,7 @@ class RecordFile:
 
     def join(self, offset: int) -> tuple[memoryview, int]:
         """The record at this offset, header and payload, its parts rejoined; and the offset after it."""
+        self.check_size()
         pieces: list[memoryview] = []
         at = offset
         while True:
@@ -178,6 +181,28 @@ class RecordFile:
         if not flag:
             return float(scalar), ident, start
         return np.frombuffer(body[HEADER.size : start], dtype="<f4").copy(), ident, start
+
+    def check_size(self) -> None:
+        """Raise RecordError if the file has become shorter than it was when it was opened."""
+        now = self._map.size() if self._map is not None else self.size
+        if now < self.size:
+            raise RecordError(
+                self.path, now, f"the file ends here now, it had {self.size} bytes when opened; {self.advice}"
+            )
+
+    def _lengths(self, offsets: Ints) -> tuple[Ints, Ints]:
+        """Numbers and lengths of the parts at these offsets, each of which lies in the file as a whole."""
+        self.check_size()
+        words = self.words
+        # Only the words whose presence is already known may be looked up, hence check before each step.
+        self.refuse(offsets, (offsets < 0) | (offsets % 4 != 0), "no record can start here")
+        self.refuse(offsets, offsets > self.size - 8, "a record should start here, but the file ends")
+        word = offsets >> 2
+        self.refuse(offsets, words[word] != MAGIC, "no record starts here")
+        length_word = words[word + 1].astype(np.int64)
+        part, length = length_word >> LENGTH_BITS, length_word & LENGTH_MASK
+        self.refuse(offsets, offsets + 8 + length > self.size, "the record runs past the end of the file")
+        return part, length
 
     def error(self, offset: int, problem: str) -> RecordError:
         """What is wrong at this byte, with what the file has and what to do."""

@@ -1,32 +1,24 @@
-"""Writing RecordIO; `recordio.py` says what the bytes mean."""
+"""Writing RecordIO; `record_format.py` says what the bytes mean."""
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-
 from data_pipeline.errors import DataInputError
+from data_pipeline.record_format import encode
 
-MAGIC = 0xCED7230A
-MAGIC_BYTES = struct.pack("<I", MAGIC)
-PART = struct.Struct("<II")
-# mxnet's IRHeader: number of labels, scalar label, id, id2.
-HEADER = struct.Struct("<IfQQ")
-LENGTH_BITS = 29
-LENGTH_MASK = (1 << LENGTH_BITS) - 1
+__all__ = ["RecordWriter", "encode"]
 
 
 class RecordWriter:
     """Write a `.rec` and its `.idx`; both appear under their names only at a clean close.
 
-    Raises ValueError for a record of 512 MiB or more and DataInputError if the files cannot be made.
+    Raises ValueError for a record of 512 MiB or more or an id that is none, and DataInputError if the files
+    cannot be made.
     """
 
     def __init__(self, rec: str | Path, idx: str | Path) -> None:
@@ -84,27 +76,3 @@ class RecordWriter:
             self.close()
         else:
             self.abort()
-
-
-def encode(label: float | Sequence[float] | npt.NDArray[np.float32], id: int, payload: bytes) -> bytes:
-    """One record as it stands in a file: header, labels and payload, split at the magic word, padded."""
-    if isinstance(label, int | float | np.integer | np.floating):
-        body = HEADER.pack(0, float(label), id, 0) + payload
-    else:
-        vector = np.asarray(label, dtype="<f4")
-        body = HEADER.pack(len(vector), 0.0, id, 0) + vector.tobytes() + payload
-    if len(body) > LENGTH_MASK:
-        raise ValueError(f"a record must be smaller than {LENGTH_MASK + 1} bytes, got {len(body)}")
-    parts: list[bytes] = []
-    start = 0
-    found = body.find(MAGIC_BYTES)
-    while found >= 0:
-        if found % 4 == 0:
-            parts += [
-                PART.pack(MAGIC, (2 if start else 1) << LENGTH_BITS | found - start),
-                body[start:found],
-            ]
-            start = found + 4
-        found = body.find(MAGIC_BYTES, found + (4 if found % 4 == 0 else 1))
-    parts += [PART.pack(MAGIC, (3 if start else 0) << LENGTH_BITS | len(body) - start), body[start:]]
-    return b"".join(parts) + bytes(-len(body) % 4)
