@@ -20,6 +20,8 @@ from data_pipeline.recordio import Ints, RecordReader
 
 # Labels and key ranges are float32 in this format: above this, whole numbers are rounded.
 EXACT_IN_FLOAT32 = 1 << 24
+# Labels are int32 in an image table; a JPEG's sides have 16 bits.
+MOST_CLASSES, MOST_PIXELS = (1 << 31) - 1, (1 << 16) - 1
 _CHUNK = 1 << 20
 
 
@@ -36,6 +38,10 @@ def read_property(path: Path) -> tuple[int, int, int] | None:
         numbers = []
     if len(numbers) != 3 or min(numbers) < 1:
         raise DatasetError(f"{path}: three whole numbers above 0, 'classes,height,width', are expected")
+    if numbers[0] > MOST_CLASSES or max(numbers[1:]) > MOST_PIXELS:
+        raise DatasetError(
+            f"{path}: at most {MOST_CLASSES} classes and {MOST_PIXELS} pixels a side are expected"
+        )
     return numbers[0], numbers[1], numbers[2]
 
 
@@ -45,13 +51,19 @@ def find_images(reader: RecordReader) -> tuple[Ints, Ints, int | None]:
     header = reader.positions(np.zeros(1, dtype=np.int64))
     if header[0] < 0 or not _is_empty_vector(reader, header)[0]:
         return every, _labels(reader, every), None
-    first, last = (int(number) for number in reader.vectors(header, 2)[0])
+    stated = reader.vectors(header, 2)[0]
+    if not (stated >= 0).all() or np.isinf(stated).any():
+        reason = f"labels {stated.tolist()}; [images + 1, images + classes + 1] are expected"
+        raise _contradiction(reader, header[0], reason)
+    first, last = (int(number) for number in stated)
     if max(first, last) >= EXACT_IN_FLOAT32 or first >= last:
         # Rounded ranges, or none: the images are the records that hold something.
         images = np.concatenate([chunk[~_is_empty_vector(reader, chunk)] for chunk in _chunks(every)])
         return images, _labels(reader, images), None
-    places = reader.positions(np.arange(1, first, dtype=np.int64))
-    identities = reader.positions(np.arange(first, last, dtype=np.int64))
+    # Of more keys than there are records, one that is missing comes early.
+    most = len(reader) + 1
+    places = reader.positions(np.arange(1, min(first, 1 + most), dtype=np.int64))
+    identities = reader.positions(np.arange(first, min(last, first + most), dtype=np.int64))
     missing = np.flatnonzero(np.concatenate([places, identities]) < 0)
     if len(missing):
         raise DatasetError(
@@ -69,7 +81,8 @@ def _identity_ranges(reader: RecordReader, identities: Ints, end_key: int) -> In
         raise _contradiction(
             reader, identities[np.argmax(wrong)], "an identity record with two labels is expected"
         )
-    ranges = reader.vectors(identities, 2).astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        ranges = reader.vectors(identities, 2).astype(np.int64)
     wrong = (ranges[:, 0] < 1) | (ranges[:, 1] < ranges[:, 0]) | (ranges[:, 1] > end_key)
     if wrong.any():
         at = int(np.argmax(wrong))

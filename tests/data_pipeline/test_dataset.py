@@ -140,6 +140,8 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (shutil.rmtree, r"set: no such folder"),
     "no record file": (lambda folder: (folder / "train.rec").unlink(), r"holds no train\.rec"),
     "property is no list": (break_property("a,b"), r"property: three whole numbers"),
+    "absurdly many classes": (break_property(f"{10**18},20,16"), r"property: at most \d+ classes"),
+    "absurdly many pixels": (break_property(f"5,20,{1 << 16}"), r"property: at most .* pixels a side"),
     "property of two": (break_property("5,20"), r"property: three whole numbers"),
     "property below 1": (break_property("5,0,16"), r"property: three whole numbers"),
     "too few classes": (break_property("4,20,16"), r"property: says 4 classes.*5 identity records"),
@@ -152,6 +154,14 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "range beyond": (relabel(8, [3.0, 90.0]), r"record 8 .*\[3, 90\] does not lie"),
     "no identity record": (relabel(8, 1.0), r"record 8 .*identity record with two labels is expected"),
     "promised images": (relabel(0, [7.0, 20.0]), r"promises images 1 to 6 .* key 12 is not"),
+    "promised billions of images": (
+        relabel(0, [1e7, 1.5e7]),
+        r"promises images 1 to 9999999 .* key 12 is not",
+    ),
+    "promised below 0": (relabel(0, [-1e30, 5.0]), r"record 0 at byte 0: labels \[-1\S*e\+30, 5.0\]; "),
+    "promised no number": (relabel(0, [float("nan"), 5.0]), r"record 0 at byte 0: labels \[nan, 5.0\]; "),
+    "promised infinity": (relabel(0, [1.0, float("inf")]), r"record 0 at byte 0: labels \[1.0, inf\]; "),
+    "range of no numbers": (relabel(8, [float("nan")] * 2), r"record 8 .*image range .* does not lie"),
     "no image": (lambda folder: rewrite(folder, lambda key, old: None), r"holds no image record"),
 }
 
