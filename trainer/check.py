@@ -55,7 +55,7 @@ def describe_model(config: Config, dataset: ImageSource) -> ModelDescription:
         head_optimizer=config.head.optimizer,
         auxiliary=config.auxiliary.loss,
         num_images=dataset.num_images,
-        order=config.data.order,
+        order=config.data.order_in_words,
     )
 
 

@@ -8,12 +8,12 @@ import torch
 from data_pipeline.augment import PRESETS, Augmentation
 from data_pipeline.batching import Batching
 from data_pipeline.block_order import BlockOrder
-from data_pipeline.errors import DataInputError
 from data_pipeline.identity_order import IdentityOrder
 from data_pipeline.loader import TrainLoader
 from data_pipeline.order import GlobalOrder, Order
 from data_pipeline.source import ImageSource
 from data_pipeline.sources import open_source
+from trainer.errors import TrainerInputError
 from trainer.ranks import Ranks
 from trainer.settings import Config, DataConfig
 
@@ -37,12 +37,12 @@ def make_order(config: Config, source: ImageSource) -> Order:
 
 
 def make_batching(config: Config, order: Order, ranks: Ranks) -> Batching:
-    """What each step takes of the order. Raises DataInputError if a step takes more than there is."""
+    """What each step takes of the order. Raises TrainerInputError if a step takes more than there is."""
     data = config.data
     try:
         return Batching(order, data.batch_size, ranks.rank, ranks.world_size, data.last_batch)
     except ValueError as error:
-        raise DataInputError(f"--data.batch-size {data.batch_size}: {error}") from None
+        raise TrainerInputError(f"--data.batch-size {data.batch_size}: {error}") from None
 
 
 def augmentation(data: DataConfig) -> Augmentation:

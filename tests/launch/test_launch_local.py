@@ -156,5 +156,7 @@ def test_wrong_input_is_one_line_and_leaves_no_run(
     launched.append(launcher := start(2, tmp_path / "run", data, "--data.batch-size", "1000"))
     code, said, complaint = outcome(launcher)
     assert (code, said, complaint.count("\n")) == (2, "", 1)
-    assert complaint.startswith("cosface: --data.batch-size 1000: 2 rank(s) with batches of 1000 images take 2000 ")
+    assert complaint.startswith(
+        "cosface: --data.batch-size 1000: 2 rank(s) with batches of 1000 images take 2000 "
+    )
     assert not (tmp_path / "run").exists()
