@@ -53,7 +53,7 @@ class DataConfig:
     threads: int | None = None
     """Threads that decode images on every rank; its share of the processor's cores when not given."""
     preset: Literal["none", "flip", "light", "adaface"] = "flip"
-    """A set of augmentations by its name (docs/augment.md), where --data.augment says nothing."""
+    """A set of augmentations by its name (docs/choose-the-data.md), where --data.augment says nothing."""
     augment: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
