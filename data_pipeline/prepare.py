@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import cv2
 
-from data_pipeline.align import process_aligner
+from data_pipeline.align import FloatArray, are_apart, crop, process_aligner
 from data_pipeline.decode import Images, decode_image, fit
+from data_pipeline.image_header import ImageHeader, read_header
 
-Alignment = Literal["mtcnn", "none"]
+Alignment = Literal["mtcnn", "landmarks", "none"]
+ALIGNMENTS = ("mtcnn", "landmarks", "none")
 
 NO_IMAGE = "no image that can be decoded"
 NO_FACE = "no face found"
+NO_LANDMARKS = "no line in the landmarks file"
+ONE_PLACE = "landmarks that lie in one place or on one line"
+
+# What one picture may cost: 100 megapixels are 300 MB decoded.
+MAX_PIXELS = 100_000_000
+MAX_FILE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,12 @@ class Preparation:
     """JPEG quality, 1 to 100."""
     keep_faceless: bool = False
     """Resize an image without a face as it is instead of leaving it out."""
+    keep: tuple[str, ...] = ("jpeg",)
+    """Formats (jpeg, png) whose files, if they have the size and are not aligned, are taken byte for byte."""
 
     def __post_init__(self) -> None:
-        if self.align not in ("mtcnn", "none"):
-            raise ValueError(f"align must be mtcnn or none, got {self.align}")
+        if self.align not in ALIGNMENTS:
+            raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)}, got {self.align}")
         if min(self.size) < 8 or max(self.size) > 4096:
             raise ValueError(f"size must be between 8 and 4096 pixels, got {self.size[0]} {self.size[1]}")
         if not 1 <= self.quality <= 100:
@@ -41,29 +51,75 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image's JPEG, and what was wrong with its file; payload None: left out."""
+    """An image's encoded bytes, and what was wrong with its file; payload None: left out."""
 
     payload: bytes | None
     problem: str | None
 
 
-def prepare_file(preparation: Preparation, path: Path) -> Prepared:
-    """Reads and prepares one file; grey images become RGB."""
+def prepare_item(preparation: Preparation, item: tuple[Path, FloatArray | None]) -> Prepared:
+    """`prepare_file` of a file and its landmarks as one argument."""
+    return prepare_file(preparation, *item)
+
+
+def prepare_file(preparation: Preparation, path: Path, landmarks: FloatArray | None = None) -> Prepared:
+    """Reads and prepares one file; grey images become RGB, an EXIF orientation is applied.
+
+    landmarks: [5, 2] (x, y), for align "landmarks". Of an animation the first picture is taken.
+    """
     try:
-        content = path.read_bytes()
+        content = _read(path)
     except OSError as error:
-        return Prepared(None, os.strerror(error.errno) if error.errno else "cannot be read")
+        return Prepared(None, error.strerror or "cannot be read")
+    header = read_header(content)
+    if header is None:
+        return Prepared(None, NO_IMAGE)
+    if header.width * header.height > MAX_PIXELS:
+        return Prepared(
+            None,
+            f"{header.width} x {header.height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels",
+        )
     image = decode_image(content)
     if image is None:
         return Prepared(None, NO_IMAGE)
     if preparation.align == "none":
+        if _is_ready(preparation, header):
+            return Prepared(content, None)
         return Prepared(encode_jpeg(fit(image, preparation.size), preparation.quality), None)
-    aligned = process_aligner(preparation.size).align(image)
+    aligned, problem = _align(preparation, image, landmarks)
     if aligned is not None:
         return Prepared(encode_jpeg(aligned, preparation.quality), None)
     if preparation.keep_faceless:
-        return Prepared(encode_jpeg(fit(image, preparation.size), preparation.quality), NO_FACE)
-    return Prepared(None, NO_FACE)
+        return Prepared(encode_jpeg(fit(image, preparation.size), preparation.quality), problem)
+    return Prepared(None, problem)
+
+
+def _read(path: Path) -> bytes:
+    """The file's bytes. Raises OSError; reading a pipe would wait for ever."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "no regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise OSError(0, f"a file of {status.st_size >> 20} MiB, more than {MAX_FILE_BYTES >> 20}")
+    return path.read_bytes()
+
+
+def _is_ready(preparation: Preparation, header: ImageHeader) -> bool:
+    ready = header.plain and header.format in preparation.keep
+    return ready and (header.height, header.width) == preparation.size
+
+
+def _align(
+    preparation: Preparation, image: Images, landmarks: FloatArray | None
+) -> tuple[Images | None, str | None]:
+    if preparation.align == "mtcnn":
+        aligned = process_aligner(preparation.size).align(image)
+        return aligned, None if aligned is not None else NO_FACE
+    if landmarks is None:
+        return None, NO_LANDMARKS
+    if not are_apart(landmarks):
+        return None, ONE_PLACE
+    return crop(image, landmarks, preparation.size), None
 
 
 def encode_jpeg(image: Images, quality: int) -> bytes:

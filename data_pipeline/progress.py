@@ -35,13 +35,22 @@ class _RateColumn(ProgressColumn):
 
 
 def track(
-    items: Iterable[T], *, total: int, description: str, unit: str = "images", stream: TextIO | None = None
+    items: Iterable[T],
+    *,
+    total: int,
+    description: str,
+    done: int = 0,
+    unit: str = "images",
+    stream: TextIO | None = None,
 ) -> Iterator[T]:
-    """Yields `items`, showing on `stream` (standard output) how many of `total` have passed, and how fast."""
+    """Yields `items`, showing on `stream` (standard output) how many of `total` have passed, and how fast.
+
+    done: how many of the total had passed before, which the rate does not count.
+    """
     stream = stream or sys.stdout
     console = Console(file=stream)
     if not console.is_terminal:
-        yield from _with_lines(items, total, description, unit, stream)
+        yield from _with_lines(items, total, done, description, unit, stream)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -51,23 +60,34 @@ def track(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        yield from progress.track(items, total=total, description=description)
+        task = progress.add_task(description, total=total, completed=done)
+        yield from progress.track(items, task_id=task, total=total, completed=done)
 
 
-def _with_lines(items: Iterable[T], total: int, description: str, unit: str, stream: TextIO) -> Iterator[T]:
+def _with_lines(
+    items: Iterable[T], total: int, before: int, description: str, unit: str, stream: TextIO
+) -> Iterator[T]:
     started = last_line = time.monotonic()
     done = 0
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
-        if now - last_line >= LINE_INTERVAL_S and done < total:
+        if now - last_line >= LINE_INTERVAL_S and before + done < total:
             rate = done / (now - started)
-            print(f"{description}: {done} of {total} {unit}, {rate:,.0f} {unit}/s", file=stream, flush=True)
+            line = f"{description}: {before + done} of {total} {unit}, {rate:,.0f} {unit}/s"
+            print(f"{line}, {_duration((total - before - done) / rate)} left", file=stream, flush=True)
             last_line = now
     seconds = max(time.monotonic() - started, 1e-9)
     print(
-        f"{description}: {done} of {total} {unit} in {seconds:.1f} s, {done / seconds:,.0f} {unit}/s",
+        f"{description}: {before + done} of {total} {unit}"
+        f"{f' ({before} before)' if before else ''} in {seconds:.1f} s, {done / seconds:,.0f} {unit}/s",
         file=stream,
         flush=True,
     )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

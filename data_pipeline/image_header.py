@@ -1,0 +1,115 @@
+"""An encoded picture's format and size from its first bytes, before anything is decoded.
+
+A few kilobytes can say that they are 30,000 × 30,000 pixels; whoever decodes them needs gigabytes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+_SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PNM = re.compile(rb"P([1-6])(?:\s+|#[^\r\n]*[\r\n])+(\d{1,9})(?:\s+|#[^\r\n]*[\r\n])+(\d{1,9})\s")
+_PNM_HEADER_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a picture's first bytes say of it.
+
+    channels: of a JPEG or PNG, 0 for other formats. plain: 8 bits a channel and nothing beside the pixels
+    that changes how they are shown (orientation, palette, transparency).
+    """
+
+    format: str
+    width: int
+    height: int
+    channels: int = 0
+    plain: bool = False
+
+
+def read_header(content: bytes) -> ImageHeader | None:
+    """The header of a JPEG, PNG, WebP, GIF, BMP, PNM, TIFF or JPEG 2000 file; None: none of these."""
+    try:
+        if content.startswith(b"\xff\xd8"):
+            return _jpeg(content)
+        if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
+            return _png(content)
+        if content[:6] in (b"GIF87a", b"GIF89a"):
+            return ImageHeader("gif", *struct.unpack_from("<HH", content, 6))
+        if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+            return _webp(content)
+        if content.startswith(b"BM"):
+            return _bmp(content)
+        if content[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff(content)
+        if match := _PNM.match(content, 0, _PNM_HEADER_BYTES):
+            return ImageHeader("pnm", int(match[2]), int(match[3]))
+        if content[4:8] == b"jP  " and (at := content.find(b"ihdr")) > 0:
+            height, width = struct.unpack_from(">II", content, at + 4)
+            return ImageHeader("jp2", width, height)
+    except (struct.error, IndexError):
+        pass
+    return None
+
+
+def _jpeg(content: bytes) -> ImageHeader | None:
+    """Walks the segments up to the frame's."""
+    at, exif = 2, False
+    while content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            at += 1 if marker == 0xFF else 2
+            continue
+        (length,) = struct.unpack_from(">H", content, at + 2)
+        if marker in _SOF_MARKERS:
+            bits, height, width, channels = struct.unpack_from(">BHHB", content, at + 4)
+            plain = bits == 8 and channels in (1, 3) and not exif
+            return ImageHeader("jpeg", width, height, channels, plain)
+        exif = exif or marker == 0xE1
+        at += 2 + length
+    return None
+
+
+def _png(content: bytes) -> ImageHeader:
+    width, height, bits, colour = struct.unpack_from(">IIBB", content, 16)
+    channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(colour, 0)
+    # A grey or colour PNG with a transparent colour or an EXIF orientation is not plain.
+    body = content[: content.find(b"IDAT")]
+    plain = bits == 8 and colour in (0, 2) and b"tRNS" not in body and b"eXIf" not in content
+    return ImageHeader("png", width, height, channels, plain)
+
+
+def _webp(content: bytes) -> ImageHeader | None:
+    kind = content[12:16]
+    if kind == b"VP8X":
+        width = int.from_bytes(content[24:27], "little") + 1
+        return ImageHeader("webp", width, int.from_bytes(content[27:30], "little") + 1)
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", content, 21)
+        return ImageHeader("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", content, 26)
+        return ImageHeader("webp", width & 0x3FFF, height & 0x3FFF)
+    return None
+
+
+def _bmp(content: bytes) -> ImageHeader:
+    (header_bytes,) = struct.unpack_from("<I", content, 14)
+    width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", content, 18)
+    return ImageHeader("bmp", abs(width), abs(height))
+
+
+def _tiff(content: bytes) -> ImageHeader | None:
+    order = "<" if content[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(order + "I", content, 4)
+    (entries,) = struct.unpack_from(order + "H", content, at)
+    sizes = {}
+    for entry in range(min(entries, 512)):
+        tag, kind = struct.unpack_from(order + "HH", content, at + 2 + 12 * entry)
+        if tag in (256, 257):
+            (sizes[tag],) = struct.unpack_from(
+                order + ("H" if kind == 3 else "I"), content, at + 10 + 12 * entry
+            )
+    return ImageHeader("tiff", sizes[256], sizes[257]) if len(sizes) == 2 else None

@@ -1,0 +1,273 @@
+"""What `pack` has done so far, on disk beside OUT, so that a killed one goes on where it was.
+
+The work folder `.OUT.packing` holds the growing `set/train.rec`; `results`, one line for each file in their
+order: the bytes of its record, or "-" and why it was left out; `committed.json`, how far both can be trusted;
+`manifest.json`, what they were made of and how; and `lock`. Everything else of the set follows from the
+results and is written at the end; then `set` is renamed to OUT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from data_pipeline.errors import DatasetError
+from data_pipeline.folder_lock import HeldByAnother, lock_folder
+
+COMMIT_INTERVAL_S = 2.0
+
+
+class PackWork:
+    """The work folder of one OUT, held by one process.
+
+    results: of each file that is done the bytes of its record, or -1 - (its reason's place in `reasons`).
+    Raises DatasetError if OUT is in use, if another process is packing into it, or if an unfinished pack is
+    there whose manifest is another one (and `fresh` does not say to drop it).
+    """
+
+    def __init__(self, out: Path, manifest: dict[str, Any], *, fresh: bool = False) -> None:
+        self.out = out.resolve() if out.is_symlink() else out
+        self.folder = self.out.with_name(f".{self.out.name}.packing")
+        self.set_folder = self.folder / "set"
+        self.results = array("i")
+        self._places: dict[str, int] = {}
+        self.position = 0
+        self._manifest = manifest
+        self._records: IO[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._committed = 0
+        self._last_commit = time.monotonic()
+        taken = _in_use(self.out)
+        if taken and not self.folder.exists():
+            raise DatasetError(f"{out}: already exists; name another folder or remove this one")
+        try:
+            with self.writing():
+                self._lock = lock_folder(self.folder)
+        except HeldByAnother as other:
+            raise DatasetError(
+                f"{out}: process {other.holder} is packing into it; wait for it or name another folder"
+            ) from None
+        try:
+            self._open(taken, fresh)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, taken: bool, fresh: bool) -> None:
+        stored = self._stored_manifest(fresh)
+        # Killed between the last rename and the end, OUT is whole and only this folder is left.
+        self.is_whole = taken and stored == self._manifest and not self.set_folder.exists()
+        if taken and not self.is_whole:
+            raise DatasetError(f"{self.out}: already exists; name another folder or remove this one")
+        if stored is None and not taken:
+            with self.writing():
+                self._start()
+        self._read_results()
+
+    def _stored_manifest(self, fresh: bool) -> dict[str, Any] | None:
+        """The manifest of the unfinished pack that is to be gone on with; None: there is none."""
+        try:
+            stored = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if stored == self._manifest:
+            return None if fresh else self._manifest
+        if fresh or not (self.folder / "committed.json").exists():
+            return None
+        raise DatasetError(
+            f"{self.out}: an unfinished pack is there, made with {_differences(stored, self._manifest)}; "
+            "give --fresh to start again, or what it was made with to go on"
+        )
+
+    def _start(self) -> None:
+        for name in ("manifest.json", "committed.json", "results"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.set_folder, ignore_errors=True)
+        self.set_folder.mkdir()
+        _write_durably(self.folder / "manifest.json", json.dumps(self._manifest, indent=1))
+
+    def _read_results(self) -> None:
+        """Takes what was committed and cuts off what was not."""
+        try:
+            committed = json.loads((self.folder / "committed.json").read_text(encoding="utf-8"))
+            files, log_bytes, record_bytes = (int(committed[key]) for key in ("files", "results", "records"))
+            size = (self.out if self.is_whole else self.set_folder).joinpath("train.rec").stat().st_size
+            with (self.folder / "results").open("rb") as log:
+                for _ in range(files):
+                    line = log.readline()
+                    self._note(int(line) if line[:1] != b"-" else line[1:-1].decode())
+                if log.tell() != log_bytes or size < record_bytes:
+                    raise ValueError
+        except (OSError, ValueError, KeyError, TypeError):
+            # Nothing was committed, or by a disk that did not keep its word.
+            files = log_bytes = record_bytes = 0
+            del self.results[:]
+            self._places.clear()
+            if self.is_whole:
+                raise DatasetError(
+                    f"{self.out}: already exists; name another folder or remove this one"
+                ) from None
+        self.position = self._committed = files
+        if self.is_whole:
+            return
+        with self.writing():
+            self._log = _cut(self.folder / "results", log_bytes)
+            self._records = _cut(self.set_folder / "train.rec", record_bytes)
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons that `results` speaks of."""
+        return list(self._places)
+
+    def add_record(self, record: bytes) -> None:
+        """The next file's record; the first bytes of the file are `write_head`'s."""
+        assert self._records is not None
+        with self.writing():
+            self._records.write(record)
+            self._write_result(len(record))
+
+    def leave_out(self, reason: str) -> None:
+        """The next file has no record."""
+        with self.writing():
+            self._write_result(" ".join(reason.split()))
+
+    def write_head(self, record: bytes) -> None:
+        """The file's first record, which no image file stands for."""
+        assert self._records is not None
+        with self.writing():
+            self._records.seek(0)
+            self._records.write(record)
+            self._records.seek(0, os.SEEK_END)
+
+    def write_tail(self, record: bytes) -> None:
+        """A record behind the last file's."""
+        assert self._records is not None
+        with self.writing():
+            self._records.write(record)
+
+    def commit(self, *, now: bool = False) -> None:
+        """Makes what is done so far outlive this process and the power; at most every two seconds."""
+        if not now and time.monotonic() - self._last_commit < COMMIT_INTERVAL_S:
+            return
+        assert self._records is not None
+        assert self._log is not None
+        with self.writing():
+            for file in (self._records, self._log):
+                file.flush()
+                os.fsync(file.fileno())
+            state = {"files": self.position, "results": self._log.tell(), "records": self._records.tell()}
+            _write_durably(self.folder / "committed.json", json.dumps(state))
+        self._committed = self.position
+        self._last_commit = time.monotonic()
+
+    def publish(self) -> None:
+        """Gives the set its name and clears the work away."""
+        if not self.is_whole:
+            assert self._records is not None
+            with self.writing():
+                self._records.flush()
+                for path in self.set_folder.iterdir():
+                    _sync(path)
+                os.replace(self.set_folder, self.out)
+                _sync(self.out.parent)
+        self.discard()
+
+    def discard(self) -> None:
+        """Throws the work away."""
+        self._close_files()
+        (self.folder / "committed.json").unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the folder; without a commit in it, it goes too."""
+        self._close_files()
+        if self._lock >= 0:
+            if not (self.folder / "committed.json").exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
+
+    def _close_files(self) -> None:
+        for file in (self._records, self._log):
+            if file is not None:
+                # What a full disk did not take is written again by whoever goes on.
+                with suppress(OSError):
+                    file.close()
+        self._records = self._log = None
+
+    def _write_result(self, result: int | str) -> None:
+        assert self._log is not None
+        self._log.write(b"%d\n" % result if isinstance(result, int) else b"-%s\n" % result.encode())
+        self._note(result)
+        self.position += 1
+
+    def _note(self, result: int | str) -> None:
+        if isinstance(result, str):
+            result = -1 - self._places.setdefault(result, len(self._places))
+        self.results.append(result)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Says of an OSError what is kept."""
+        try:
+            yield
+        except OSError as error:
+            kept = (
+                f"; {self._committed} files are done and the same command goes on" if self._committed else ""
+            )
+            raise DatasetError(f"{self.out}: cannot be written: {error.strerror or error}{kept}") from None
+
+
+def _in_use(out: Path) -> bool:
+    try:
+        return out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be read: {error.strerror}") from None
+
+
+def _differences(stored: Any, wanted: dict[str, Any]) -> str:
+    if not isinstance(stored, dict):
+        return "other settings"
+    different = [name for name in wanted if stored.get(name) != wanted[name]]
+    shown = [
+        f"{name} {_shown(stored.get(name))} (now {_shown(wanted[name])})"
+        for name in different
+        if name != "images"
+    ]
+    return ", ".join(shown) or "other images (some were added, removed or changed)"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _cut(path: Path, size: int) -> IO[bytes]:
+    """The file, open at its end, which is `size`."""
+    file = path.open("r+b" if path.exists() else "w+b")
+    file.truncate(size)
+    file.seek(size)
+    return file
+
+
+def _write_durably(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
