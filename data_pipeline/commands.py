@@ -11,6 +11,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from data_pipeline.errors import DataInputError
+from data_pipeline.pair_formats import PairFormat
 from data_pipeline.prepare import Alignment, Preparation
 
 
@@ -63,17 +64,29 @@ class PackOptions(PreparationOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PairsOptions(PreparationOptions):
-    """Makes a verification set (.bin) of LFW's list of pairs and a folder of images."""
+    """Makes a verification set (.bin) of a list of pairs and a folder of images."""
 
     pairs: Annotated[Positional[Path], arg(metavar="PAIRS.txt")]
-    """LFW's list (pairs.txt, pairsDevTest.txt, ...)."""
+    """The list: LFW's pairs.txt, CFP's folder Protocol/Split/FP, or two paths and 1 or 0 a line."""
     images: Annotated[Positional[Path], arg(metavar="IMAGES")]
-    """Folder with NAME/NAME_0001.jpg."""
+    """Folder with the images that the list names (for LFW's: NAME/NAME_0001.jpg)."""
     out: Annotated[Positional[Path], arg(metavar="OUT.bin")]
     """The file to write."""
     fold: int | None = None
     """Only this fold, from 1."""
+    format: PairFormat = "auto"
+    """The list's format; auto: seen from the list. calfw: an image and a number a line, two lines a pair."""
     align: Alignment = "mtcnn"
+
+
+@dataclass(frozen=True)
+class UnpackOptions:
+    """Writes the images of a pair set (.bin) or of a record folder as files, byte for byte."""
+
+    set: Annotated[Positional[Path], arg(metavar="SET")]
+    """A .bin, or a record folder."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to write; it must not exist or be empty."""
 
 
 @dataclass(frozen=True)
@@ -135,17 +148,38 @@ def pairs(options: PairsOptions) -> int:
         options.pairs,
         options.images,
         options.out,
+        form=options.format,
         fold=options.fold,
         align=options.align,
+        landmarks=options.landmarks,
         size=options.size,
         quality=options.quality,
+        keep_bytes=not options.reencode,
         workers=options.workers or None,
     )
     print(f"{options.out}: {report.num_pairs} pairs of {report.num_images} different images")
     if report.faceless:
         print(f"{len(report.faceless)} images without a face found, resized whole:")
         _print_some([_shown(path) for path in report.faceless])
+    for note in report.notes:
+        print(f"note: {note}")
     return 0
+
+
+def unpack(options: UnpackOptions) -> int:
+    """`cosface unpack`. Raises DataInputError."""
+    from data_pipeline.unpack import PAIRS_FILE, unpack_pairs, unpack_records
+
+    if options.set.is_dir() or options.set.suffix == ".rec":
+        report = unpack_records(options.set, options.out)
+        print(f"{options.out}: {report.num_images} images of {report.num_groups} identities")
+    else:
+        report = unpack_pairs(options.set, options.out)
+        print(f"{options.out / PAIRS_FILE}: {report.num_groups} pairs, {report.num_images} images")
+    if report.damaged:
+        print(f"{len(report.damaged)} records are damaged and left out:")
+        _print_some(report.damaged)
+    return 1 if report.damaged else 0
 
 
 def inspect(options: InspectOptions) -> int:

@@ -1,18 +1,22 @@
-"""Verification pair sets: read, written, and made from LFW's list and a folder of images."""
+"""Verification pair sets: read, written, and made from a list of pairs and a folder of images."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from data_pipeline.align import process_aligner
 from data_pipeline.errors import PairSetError
+from data_pipeline.landmarks import Landmarks
 from data_pipeline.pair_file import read_pickle, write_pickle
-from data_pipeline.pair_list import ListedPair, find_image, read_lfw_pairs
-from data_pipeline.prepare import NO_IMAGE, Alignment, Preparation, prepare_file
+from data_pipeline.pair_formats import ImagePair, PairFormat, read_pairs
+from data_pipeline.pair_list import ListedPair, read_lfw_pairs
+from data_pipeline.prepare import NO_IMAGE, Alignment, Preparation, prepare_item
 from data_pipeline.progress import track
 from data_pipeline.workers import default_workers, ordered_map
 
@@ -62,6 +66,8 @@ class PairsReport:
     """Different image files."""
     faceless: list[Path]
     """Files in which no face was found: resized whole, so that the protocol keeps all its pairs."""
+    notes: list[str]
+    """What whoever reads figures made with the set should know."""
 
 
 def build_pairs(
@@ -69,39 +75,42 @@ def build_pairs(
     images: str | Path,
     out: str | Path,
     *,
+    form: PairFormat = "auto",
     fold: int | None = None,
     align: Alignment = "none",
+    landmarks: Path | None = None,
     size: tuple[int, int] = (112, 112),
     quality: int = 95,
+    keep_bytes: bool = True,
     workers: int | None = None,
 ) -> PairsReport:
-    """Makes `out` (.bin) of LFW's list and images/NAME/NAME_0001.jpg.
+    """Makes `out` (.bin) of a list of pairs (`pair_formats.py` says which) and a folder of images.
 
     fold: None for all, or one from 1; a single fold's same and different pairs are interleaved, so that each
-    tenth of it, a fold to whoever reads the .bin, has as many of either. Raises PairSetError for a list,
-    an image or a fold that is not there, AlignError if alignment is asked for and not installed.
+    tenth of it, a fold to whoever reads the .bin, has as many of either. keep_bytes: a JPEG or PNG that is
+    not aligned and has the size is taken as it is. Raises PairSetError for a list, an image or a fold that is
+    not there, AlignError if alignment is asked for and not installed, LandmarksError for the landmarks.
     """
     pairs_txt, images, out = Path(pairs_txt), Path(images), Path(out)
-    preparation = Preparation(align=align, size=size, quality=quality, keep_faceless=True)
-    listed = read_lfw_pairs(pairs_txt)
+    keep = ("jpeg", "png") if keep_bytes else ()
+    preparation = Preparation(align=align, size=size, quality=quality, keep_faceless=True, keep=keep)
+    if (align == "landmarks") != (landmarks is not None):
+        raise PairSetError("align landmarks and a landmarks file go together: give both or neither")
+    if not images.is_dir():
+        raise PairSetError(f"{images}: no such folder; expected the images that {pairs_txt} names in it")
+    listed = read_pairs(pairs_txt, images, form)
     if fold is not None:
         listed = _one_fold(pairs_txt, listed, fold)
-    if not images.is_dir():
-        raise PairSetError(
-            f"{images}: no such folder; expected NAME/NAME_0001.jpg in it for the names of {pairs_txt}"
-        )
     if align == "mtcnn":
         process_aligner(size)
-    ends = [
-        find_image(images, name, number)
-        for pair in listed
-        for name, number in ((pair.first_name, pair.first_number), (pair.second_name, pair.second_number))
-    ]
+    points = Landmarks(landmarks) if landmarks else None
+    ends = [path for pair in listed for path in (pair.first, pair.second)]
     paths = sorted(set(ends))
+    items = ((path, points.find(images, path) if points else None) for path in paths)
     payloads: dict[Path, bytes] = {}
     faceless = []
     with closing(
-        ordered_map(partial(prepare_file, preparation), paths, workers or default_workers())
+        ordered_map(partial(prepare_item, preparation), items, workers or default_workers())
     ) as results:
         work = track(results, total=len(paths), description="preparing pairs")
         for path, result in zip(paths, work, strict=True):
@@ -112,13 +121,39 @@ def build_pairs(
                 faceless.append(path)
             payloads[path] = result.payload
     write_bin(out, PairSet([payloads[path] for path in ends], [pair.same for pair in listed]))
-    return PairsReport(len(listed), len(paths), faceless)
+    return PairsReport(len(listed), len(paths), faceless, _notes(listed, fold is not None))
 
 
-def _one_fold(pairs_txt: Path, listed: Sequence[ListedPair], fold: int) -> list[ListedPair]:
+def _one_fold(pairs_txt: Path, listed: Sequence[ImagePair], fold: int) -> list[ImagePair]:
     folds = listed[-1].fold
+    if not folds:
+        raise PairSetError(f"{pairs_txt}: has no folds of its own: leave --fold out")
     if not 1 <= fold <= folds:
         raise PairSetError(f"{pairs_txt}: has folds 1 to {folds}, got fold {fold}")
     same = [pair for pair in listed if pair.fold == fold and pair.same]
     different = [pair for pair in listed if pair.fold == fold and not pair.same]
-    return [pair for both in zip(same, different, strict=True) for pair in both]
+    mixed = [pair for both in zip(same, different, strict=False) for pair in both]
+    shorter = min(len(same), len(different))
+    return mixed + same[shorter:] + different[shorter:]
+
+
+def _notes(listed: Sequence[ImagePair], one_fold: bool) -> list[str]:
+    """Where ten equal runs, which a .bin's folds are, are not the list's folds or are one-sided."""
+    notes = []
+    sizes = sorted(Counter(pair.fold for pair in listed).values())
+    if not one_fold and listed[-1].fold and (len(sizes) != DEFAULT_FOLDS or sizes[0] != sizes[-1]):
+        span = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+        notes.append(
+            f"the list has {len(sizes)} folds of {span} pairs; a .bin has none of its own, whoever reads it "
+            f"takes {DEFAULT_FOLDS} equal runs of pairs for folds"
+        )
+    folds = min(DEFAULT_FOLDS, len(listed))
+    borders = [len(listed) * place // folds for place in range(folds + 1)]
+    kinds = [{pair.same for pair in listed[a:b]} for a, b in pairwise(borders)]
+    one_sided = sum(len(kind) == 1 for kind in kinds)
+    if one_sided and len(listed) >= 2 * DEFAULT_FOLDS:
+        notes.append(
+            f"{one_sided} of the {folds} equal runs of pairs have same or different ones alone: accuracy "
+            "over such folds says little; mix the list"
+        )
+    return notes

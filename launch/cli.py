@@ -38,7 +38,10 @@ COMMANDS = {
     "launch": Command("launch.commands", "launch", "train on several ranks: cosface launch local …"),
     "evaluate": Command("trainer.commands_evaluate", "evaluate", "verification accuracy, AUC, TAR@FAR"),
     "pack": Command("data_pipeline.commands", "pack", "image folders (one per identity) → record folder"),
-    "pairs": Command("data_pipeline.commands", "pairs", "LFW's pair list and images → a .bin set of pairs"),
+    "pairs": Command(
+        "data_pipeline.commands", "pairs", "a list of pairs (LFW, CFP, any) and images → a .bin"
+    ),
+    "unpack": Command("data_pipeline.commands", "unpack", "a .bin or a record folder → image files"),
     "inspect": Command("data_pipeline.commands", "inspect", "counts, sizes, duplicates, damaged records"),
     "render": Command(
         "data_pipeline.rendered.commands", "render", "rendered faces → record folder, to try things"

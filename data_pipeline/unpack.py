@@ -1,0 +1,121 @@
+"""The way back: a `.bin` of pairs or a record folder as image files."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from data_pipeline.dataset import FaceDataset
+from data_pipeline.errors import DatasetError, RecordError
+from data_pipeline.image_header import read_header
+from data_pipeline.pack import IDENTITIES_FILE
+from data_pipeline.pairs import read_bin
+from data_pipeline.progress import track
+
+PAIRS_FILE = "pairs.txt"
+_SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "gif": ".gif", "bmp": ".bmp", "pnm": ".ppm"}
+
+
+@dataclass(frozen=True)
+class UnpackReport:
+    """What was written. damaged: what stands in place of records that could not be read."""
+
+    num_images: int
+    num_groups: int
+    """Pairs, or identities."""
+    damaged: list[str]
+
+
+def unpack_pairs(path: Path, out: Path) -> UnpackReport:
+    """Writes a `.bin`'s images, as they are encoded, to out/images, and out/pairs.txt: two paths and 1 or 0.
+
+    `cosface pairs out/pairs.txt out` makes the same set again. Raises PairSetError, DatasetError.
+    """
+    pairs = read_bin(path)
+    digits = len(str(len(pairs) - 1))
+    with _new_folder(out) as folder:
+        (folder / "images").mkdir()
+        with (folder / PAIRS_FILE).open("w", encoding="ascii", newline="\n") as table:
+            for pair in track(range(len(pairs)), total=len(pairs), description="unpacking", unit="pairs"):
+                names = []
+                for end, image in zip("ab", pairs.images[2 * pair : 2 * pair + 2], strict=True):
+                    names.append(f"images/{pair:0{digits}}_{end}{_suffix(image)}")
+                    (folder / names[-1]).write_bytes(image)
+                table.write(f"{names[0]} {names[1]} {int(pairs.same[pair])}\n")
+    return UnpackReport(2 * len(pairs), len(pairs), [])
+
+
+def unpack_records(path: Path, out: Path) -> UnpackReport:
+    """Writes a record folder's images, as they are encoded, to out/identity/key.jpg.
+
+    Identities are named as identities.csv names them, or by their numbers; packing `out` again gives the same
+    classes and images in the same order. Raises DatasetError, RecordError for a folder that cannot be opened.
+    """
+    damaged: list[str] = []
+    written = 0
+    with FaceDataset.open(path) as dataset, _new_folder(out) as folder:
+        names = _identity_names(path, dataset.num_classes)
+        used = np.flatnonzero(dataset.class_counts()).tolist()
+        for label in used:
+            (folder / names[label]).mkdir()
+        labels = dataset.labels
+        keys = dataset.keys
+        digits = len(str(int(np.max(keys))))
+        for index in track(range(dataset.num_images), total=dataset.num_images, description="unpacking"):
+            try:
+                image = bytes(dataset.payload(index))
+            except RecordError as error:
+                damaged.append(str(error))
+                continue
+            name = f"{int(keys[index]):0{digits}}{_suffix(image)}"
+            (folder / names[int(labels[index])] / name).write_bytes(image)
+            written += 1
+    return UnpackReport(written, len(used), damaged)
+
+
+def _identity_names(path: Path, num_classes: int) -> list[str]:
+    """The folder names that `pack` noted, if they are names and sort as the classes do; else numbers."""
+    digits = len(str(num_classes - 1))
+    numbers = [f"{label:0{digits}}" for label in range(num_classes)]
+    table = (path if path.is_dir() else path.parent) / IDENTITIES_FILE
+    try:
+        with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            names = [row[1] for row in list(csv.reader(file))[1:]]
+    except (OSError, IndexError, csv.Error):
+        return numbers
+    harmless = all(
+        name and not name.startswith(".") and not set("/\\\0") & set(name) and len(os.fsencode(name)) <= 255
+        for name in names
+    )
+    in_order = len(names) == num_classes and all(a < b for a, b in pairwise(names))
+    return names if harmless and in_order else numbers
+
+
+def _suffix(image: bytes) -> str:
+    header = read_header(image)
+    return _SUFFIXES.get(header.format, ".img") if header else ".img"
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` at the end, or is gone if there is none."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise DatasetError(f"{out}: already exists; name another folder or remove this one")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, out)
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
