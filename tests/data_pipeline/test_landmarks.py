@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipeline import FaceDataset
+from data_pipeline.align import TEMPLATE_112
+from data_pipeline.decode import decode_image
+from data_pipeline.errors import DatasetError
+from data_pipeline.landmarks import Landmarks, LandmarksError
+from data_pipeline.pack import pack
+
+IMAGES = Path("faces")
+
+
+def _face(seed: int) -> np.ndarray:
+    """Five points of a face somewhere in a picture, a little off the template."""
+    random = np.random.default_rng(seed)
+    angle, scale = random.uniform(-0.5, 0.5), random.uniform(0.5, 3)
+    turn = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+    return np.asarray((TEMPLATE_112 + random.normal(0, 3, (5, 2))) @ turn.T + random.uniform(50, 200, 2))
+
+
+FACES = [_face(seed) for seed in range(6)]
+
+
+def _row(points: np.ndarray, by_coordinate: bool = False) -> list[str]:
+    return [f"{value:.2f}" for value in (points.T if by_coordinate else points).reshape(-1)]
+
+
+def _file(tmp_path: Path, lines: list[str]) -> Path:
+    (tmp_path / "points.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path / "points.txt"
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ",", ", "])
+@pytest.mark.parametrize("by_coordinate", [False, True])
+@pytest.mark.parametrize(
+    "header", [[], ["path" + ",number" * 10], ["202599", "lefteye_x lefteye_y righteye_x"]]
+)
+def test_both_orders_and_every_separator(
+    tmp_path: Path, separator: str, by_coordinate: bool, header: list[str]
+) -> None:
+    lines = [
+        separator.join([f"p/{number}.jpg", *_row(face, by_coordinate)]) for number, face in enumerate(FACES)
+    ]
+    points = Landmarks(_file(tmp_path, header + lines))
+    assert (len(points), points.by_coordinate) == (len(FACES), by_coordinate)
+    for number, face in enumerate(FACES):
+        found = points.find(IMAGES, IMAGES / "p" / f"{number}.jpg")
+        assert found is not None
+        np.testing.assert_allclose(found, face, atol=0.01)
+    assert points.find(IMAGES, IMAGES / "p" / "9.jpg") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["p/1.jpg", "./p/1.jpg", "faces/p/1.jpg", "1.jpg", str(Path("faces/p/1.jpg").absolute()), "p\\1.jpg"],
+)
+def test_a_file_is_found_by_each_of_its_names(tmp_path: Path, name: str) -> None:
+    points = Landmarks(_file(tmp_path, [" ".join([name, *_row(FACES[0])])]))
+    assert points.find(IMAGES, IMAGES / "p" / "1.jpg") is not None
+
+
+def test_labels_and_boxes_between_path_and_points_are_passed_over(tmp_path: Path) -> None:
+    lines = [
+        " ".join(["my people/ann 1/a b.jpg", "17", "0.99", "1", "2", "3", "4", *_row(FACES[0])]),
+        ",".join(['"c, d.jpg"', "5", *_row(FACES[1])]),
+    ]
+    points = Landmarks(_file(tmp_path, lines))
+    for path, face in (("my people/ann 1/a b.jpg", FACES[0]), ("c, d.jpg", FACES[1])):
+        found = points.find(IMAGES, IMAGES / path)
+        assert found is not None
+        np.testing.assert_allclose(found, face, atol=0.01)
+
+
+def test_of_two_faces_in_one_image_the_first_counts(tmp_path: Path) -> None:
+    points = Landmarks(_file(tmp_path, [" ".join(["a.jpg", *_row(face)]) for face in FACES[:2]]))
+    found = points.find(IMAGES, IMAGES / "p" / "a.jpg")
+    assert found is not None
+    np.testing.assert_allclose(found, FACES[0], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([""], "no line has a path and ten numbers"),
+        (["a.jpg 1 2 3"], "no line has a path and ten numbers"),
+        ([" ".join(["a.jpg", *_row(FACES[0])]), "b.jpg 1 2 3"], "line 2: expected a path and ten n"),
+        (["x", "y", "z", " ".join(["a.jpg", *_row(FACES[0])])], "line 3: expected a path"),
+        ([" ".join(["a.jpg", *_row(FACES[0])[:9], "nan"])] * 3, "line 3: expected a path"),
+        ([" ".join(["a.jpg", *["5"] * 10])], "the points are no faces"),
+        # Left and right exchanged.
+        ([" ".join(["a.jpg", *_row(face[[1, 0, 2, 4, 3]])]) for face in FACES], "the points are no faces"),
+        # Upside down would be turned: the mouth first is not.
+        ([" ".join(["a.jpg", *_row(face[[3, 4, 2, 0, 1]])]) for face in FACES], "the points are no faces"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_points_is_one_line(tmp_path: Path, lines: list[str], reason: str) -> None:
+    with pytest.raises(LandmarksError, match=reason) as caught:
+        Landmarks(_file(tmp_path, lines))
+    assert str(caught.value).startswith(f"{tmp_path / 'points.txt'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_binary_files_and_missing_ones_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LandmarksError, match=r"points\.txt: cannot be read: No such file"):
+        Landmarks(tmp_path / "points.txt")
+    (tmp_path / "points.txt").write_bytes(np.random.default_rng(0).bytes(300_000))
+    with pytest.raises(LandmarksError, match="points"):
+        Landmarks(tmp_path / "points.txt")
+
+
+@pytest.mark.parametrize("size", [(112, 112), (112, 96)])
+def test_listed_points_come_onto_the_template(tmp_path: Path, size: tuple[int, int]) -> None:
+    folder = tmp_path / "faces" / "ann"
+    folder.mkdir(parents=True)
+    lines = ["path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5"]
+    for number, face in enumerate(FACES[:4]):
+        # A disk of its own colour at each point.
+        image = np.zeros((700, 700, 3), dtype=np.uint8)
+        for point in face:
+            cv2.circle(image, tuple(np.rint(point).astype(int).tolist()), 9, (0, 255, 0), -1)
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+        if number < 3:
+            lines.append(",".join([f"ann/{number}.png", *_row(face)]))
+    report = pack(tmp_path / "faces", tmp_path / "out", align="landmarks",
+                  landmarks=_file(tmp_path, lines), size=size, workers=1)  # fmt: skip
+    assert [(path.name, reason) for path, reason in report.skipped] == [
+        ("3.png", "no line in the landmarks file")
+    ]
+    expected = TEMPLATE_112 - ((112 - size[1]) / 2, 0)
+    with FaceDataset.open(tmp_path / "out") as dataset:
+        assert dataset.image_size == size
+        for index in range(3):
+            image = decode_image(dataset.payload(index))
+            assert image is not None
+            assert image.shape == (*size, 3)
+            for x, y in expected:
+                # The faces are off the template by about three pixels a point.
+                around = image[max(0, int(y) - 6) : int(y) + 7, max(0, int(x) - 6) : int(x) + 7]
+                assert around[..., 1].max() > 128
+
+
+def test_points_that_know_none_of_the_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "faces" / "ann").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "faces" / "ann" / "1.png"), np.zeros((50, 50, 3), np.uint8))
+    file = _file(tmp_path, [" ".join(["b/2.png", *_row(FACES[0])])])
+    with pytest.raises(DatasetError, match=r"none of its 1 paths is one of .*faces, such as ann/1\.png"):
+        pack(tmp_path / "faces", tmp_path / "out", align="landmarks", landmarks=file, workers=1)
+    with pytest.raises(DatasetError, match="go together"):
+        pack(tmp_path / "faces", tmp_path / "out", align="landmarks", workers=1)
+    assert not (tmp_path / "out").exists()
