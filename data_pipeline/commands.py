@@ -39,7 +39,7 @@ class PreparationOptions:
         if self.align == "landmarks" and self.landmarks is None:
             raise ValueError("landmarks must name a file: --align landmarks needs one")
         if self.align != "landmarks" and self.landmarks is not None:
-            raise ValueError(f"landmarks are for --align landmarks, got --align {self.align}")
+            raise ValueError(f"landmarks must go with --align landmarks, got --align {self.align}")
         Preparation(align=self.align, size=self.size, quality=self.quality)
 
 
@@ -59,7 +59,7 @@ class PackOptions(PreparationOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.min_images < 1:
-            raise ValueError(f"min-images must be 1 or more, got {self.min_images}")
+            raise ValueError(f"min_images must be 1 or more, got {self.min_images}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ def unpack_pairs(path: Path, out: Path) -> UnpackReport:
 
 
 def unpack_records(path: Path, out: Path) -> UnpackReport:
-    """Writes a record folder's images, as they are encoded, to out/identity/key.jpg.
+    """Writes a record folder's images, as they are encoded, to out/identity/number.jpg.
 
     Identities are named as identities.csv names them, or by their numbers; packing `out` again gives the same
     classes and images in the same order. Raises DatasetError, RecordError for a folder that cannot be opened.
@@ -67,15 +67,14 @@ def unpack_records(path: Path, out: Path) -> UnpackReport:
         for label in used:
             (folder / names[label]).mkdir()
         labels = dataset.labels
-        keys = dataset.keys
-        digits = len(str(int(np.max(keys))))
+        digits = len(str(dataset.num_images))
         for index in track(range(dataset.num_images), total=dataset.num_images, description="unpacking"):
             try:
                 image = bytes(dataset.payload(index))
             except RecordError as error:
                 damaged.append(str(error))
                 continue
-            name = f"{int(keys[index]):0{digits}}{_suffix(image)}"
+            name = f"{index + 1:0{digits}}{_suffix(image)}"
             (folder / names[int(labels[index])] / name).write_bytes(image)
             written += 1
     return UnpackReport(written, len(used), damaged)

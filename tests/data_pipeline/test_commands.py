@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from data_pipeline import FaceDataset
-from data_pipeline.commands import InspectOptions, PackOptions, PairsOptions, inspect, pack, pairs
+from data_pipeline.commands import (
+    InspectOptions,
+    PackOptions,
+    PairsOptions,
+    UnpackOptions,
+    inspect,
+    pack,
+    pairs,
+    unpack,
+)
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import DataInputError
 from data_pipeline.pairs import read_bin
@@ -46,6 +55,9 @@ def test_options_are_parsed_with_two_numbers_for_a_size() -> None:
         (["in", "out", "--quality", "101"], "--quality must be between 1 and 100, got 101"),
         (["in", "out", "--workers", "-1"], "--workers must be 0 or more"),
         (["in", "out", "--align", "dlib"], "align"),
+        (["in", "out", "--align", "landmarks"], "--landmarks must name a file"),
+        (["in", "out", "--landmarks", "points.txt"], "--landmarks must go with --align landmarks"),
+        (["in", "out", "--min-images", "0"], "--min-images must be 1 or more, got 0"),
         (["in", "out", "--qualty", "90"], "quality"),
     ],
 )
@@ -96,3 +108,30 @@ def test_pairs_of_a_list(images: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert image is not None
     assert image.shape == (112, 112, 3)
     assert np.array_equal(image, decode_image(made.images[2]))
+
+
+def test_unpack_tells_sets_apart(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        (images / "Ann" / f"{number}.png").write_bytes((images / "Bob" / f"Bob_000{number}.png").read_bytes())
+    pack(PackOptions(images=images, out=tmp_path / "set", workers=1))
+    capsys.readouterr()
+    assert unpack(UnpackOptions(tmp_path / "set", tmp_path / "files")) == 0
+    assert "files: 6 images of 2 identities" in capsys.readouterr().out
+    (tmp_path / "pairs.csv").write_text("Ann/1.jpg,Bob/5.jpg,0")
+    pairs(
+        PairsOptions(
+            pairs=tmp_path / "pairs.csv", images=tmp_path / "files", out=tmp_path / "p.bin", align="none"
+        )
+    )
+    capsys.readouterr()
+    assert unpack(UnpackOptions(tmp_path / "p.bin", tmp_path / "back")) == 0
+    assert "back/pairs.txt: 1 pairs, 2 images" in capsys.readouterr().out
+    with FaceDataset.open(tmp_path / "set") as dataset:
+        assert (tmp_path / "back" / "images" / "0_b.jpg").read_bytes() == bytes(dataset.payload(4))
+        damaged = bytes(dataset.payload(1))
+    rec = tmp_path / "set" / "train.rec"
+    # The record's magic word, 32 bytes before its image.
+    at = rec.read_bytes().index(damaged) - 32
+    rec.write_bytes(rec.read_bytes()[:at] + b"xxxx" + rec.read_bytes()[at + 4 :])
+    assert unpack(UnpackOptions(tmp_path / "set", tmp_path / "rest")) == 1
+    assert f"train.rec: byte {at}: " in capsys.readouterr().out
