@@ -33,12 +33,13 @@ class PackWork:
     """
 
     def __init__(self, out: Path, manifest: dict[str, Any], *, fresh: bool = False) -> None:
-        self.out = out.resolve() if out.is_symlink() else out
+        self.out = out.resolve() if out.is_symlink() or out.name in ("", "..") else out
         self.folder = self.out.with_name(f".{self.out.name}.packing")
         self.set_folder = self.folder / "set"
         self.results = array("i")
         self._places: dict[str, int] = {}
-        self.position = 0
+        # Files done, bytes of `results`, bytes of the records: changed together, whatever interrupts.
+        self._done = (0, 0, 0)
         self._manifest = manifest
         self._records: IO[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -66,7 +67,7 @@ class PackWork:
         self.is_whole = taken and stored == self._manifest and not self.set_folder.exists()
         if taken and not self.is_whole:
             raise DatasetError(f"{self.out}: already exists; name another folder or remove this one")
-        if stored is None and not taken:
+        if not taken and (stored is None or not self.set_folder.exists()):
             with self.writing():
                 self._start()
         self._read_results()
@@ -114,12 +115,18 @@ class PackWork:
                 raise DatasetError(
                     f"{self.out}: already exists; name another folder or remove this one"
                 ) from None
-        self.position = self._committed = files
+        self._done = files, log_bytes, record_bytes
+        self._committed = files
         if self.is_whole:
             return
         with self.writing():
             self._log = _cut(self.folder / "results", log_bytes)
             self._records = _cut(self.set_folder / "train.rec", record_bytes)
+
+    @property
+    def position(self) -> int:
+        """Number of files that are done."""
+        return self._done[0]
 
     @property
     def reasons(self) -> list[str]:
@@ -131,12 +138,12 @@ class PackWork:
         assert self._records is not None
         with self.writing():
             self._records.write(record)
-            self._write_result(len(record))
+            self._write_result(len(record), len(record))
 
     def leave_out(self, reason: str) -> None:
         """The next file has no record."""
         with self.writing():
-            self._write_result(" ".join(reason.split()))
+            self._write_result(" ".join(reason.split()), 0)
 
     def write_head(self, record: bytes) -> None:
         """The file's first record, which no image file stands for."""
@@ -144,6 +151,8 @@ class PackWork:
         with self.writing():
             self._records.seek(0)
             self._records.write(record)
+            if not self.position:
+                self._done = 0, 0, len(record)
             self._records.seek(0, os.SEEK_END)
 
     def write_tail(self, record: bytes) -> None:
@@ -156,15 +165,16 @@ class PackWork:
         """Makes what is done so far outlive this process and the power; at most every two seconds."""
         if not now and time.monotonic() - self._last_commit < COMMIT_INTERVAL_S:
             return
-        assert self._records is not None
-        assert self._log is not None
+        if self._records is None or self._log is None or not self.position:
+            return
+        done = self._done
         with self.writing():
             for file in (self._records, self._log):
                 file.flush()
                 os.fsync(file.fileno())
-            state = {"files": self.position, "results": self._log.tell(), "records": self._records.tell()}
+            state = dict(zip(("files", "results", "records"), done, strict=True))
             _write_durably(self.folder / "committed.json", json.dumps(state))
-        self._committed = self.position
+        self._committed = done[0]
         self._last_commit = time.monotonic()
 
     def publish(self) -> None:
@@ -202,11 +212,13 @@ class PackWork:
                     file.close()
         self._records = self._log = None
 
-    def _write_result(self, result: int | str) -> None:
+    def _write_result(self, result: int | str, record_bytes: int) -> None:
         assert self._log is not None
-        self._log.write(b"%d\n" % result if isinstance(result, int) else b"-%s\n" % result.encode())
+        line = b"%d\n" % result if isinstance(result, int) else b"-%s\n" % result.encode()
+        self._log.write(line)
         self._note(result)
-        self.position += 1
+        files, log_bytes, records = self._done
+        self._done = files + 1, log_bytes + len(line), records + record_bytes
 
     def _note(self, result: int | str) -> None:
         if isinstance(result, str):

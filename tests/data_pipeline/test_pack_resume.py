@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -298,11 +299,16 @@ def test_a_damaged_work_folder_is_started_again(
         ("results", b"7\nx"),
         ("committed.json", b"{}"),
         ("committed.json", b'{"files": 99, "results": 3, "records": 4}'),
+        ("manifest.json", b"{"),
         ("set/train.rec", b"short"),
+        ("set/train.rec", None),
     ):
         out = tmp_path / "set"
         _interrupted(images, out, monkeypatch)
-        (tmp_path / ".set.packing" / name).write_bytes(content)
+        if content is None:
+            shutil.rmtree(tmp_path / ".set.packing" / "set")
+        else:
+            (tmp_path / ".set.packing" / name).write_bytes(content)
         pack(images, out, size=(48, 48), min_images=3, workers=1)
         assert _hashes(out) == whole
         for path in out.iterdir():
