@@ -12,7 +12,7 @@ import numpy as np
 
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import DatasetError, RecordError
-from data_pipeline.pack import find_images
+from data_pipeline.image_tree import find_images
 from data_pipeline.source import Ints, Origin, Payloads
 
 USUAL_SIZE = (112, 112)

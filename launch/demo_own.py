@@ -73,7 +73,7 @@ def pack_images(data: Path, out: Path) -> None:
             images = Path(links)
             for name in chosen:
                 (images / name).symlink_to((data / name).resolve(), target_is_directory=True)
-        report = pack(images, out, align=align)
+        report = pack(images, out, align=align, fresh=True)
     if report.skipped:
         print(f"{len(report.skipped)} files left out, listed in {out / 'skipped.csv'}")
 

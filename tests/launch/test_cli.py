@@ -23,7 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ((), "no command given; `cosface --help` lists them"),
         (("trian",), "unknown command 'trian': did you mean 'train'?"),
-        (("zzz",), "unknown command 'zzz': there are train, launch, evaluate, pack, pairs, inspect"),
+        (("zzz",), "unknown command 'zzz': there are train, launch, evaluate, pack, pairs, unpack, inspect"),
         (("launch", "mars"), "cosface launch knows `local`, got mars; see cosface launch --help"),
         (("launch", "local", "--run", "r"), "no `--`: the training options follow after it"),
         (("launch", "local", "--procesess", "2", "--"), "unknown setting --procesess; nearest: --processes"),
