@@ -96,7 +96,8 @@ def pack(
     except BrokenProcessPool:
         work.commit(now=True)
         raise DatasetError(
-            f"{out}: a worker process was killed (out of memory?); {work.position} of {len(files)} files are "
+            f"{out}: a worker process was killed, out of memory or by a file soon after "
+            f"{files[min(work.position, len(files) - 1)][1]}; {work.position} of {len(files)} files are "
             "done and the same command goes on; fewer --workers take less memory"
         ) from None
     except KeyboardInterrupt:

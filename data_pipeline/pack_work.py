@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from data_pipeline.durable import open_cut, sync, write_durably
 from data_pipeline.errors import DatasetError
 from data_pipeline.folder_lock import HeldByAnother, lock_folder
 
@@ -92,7 +93,7 @@ class PackWork:
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.set_folder, ignore_errors=True)
         self.set_folder.mkdir()
-        _write_durably(self.folder / "manifest.json", json.dumps(self._manifest, indent=1))
+        write_durably(self.folder / "manifest.json", json.dumps(self._manifest, indent=1))
 
     def _read_results(self) -> None:
         """Takes what was committed and cuts off what was not."""
@@ -120,8 +121,8 @@ class PackWork:
         if self.is_whole:
             return
         with self.writing():
-            self._log = _cut(self.folder / "results", log_bytes)
-            self._records = _cut(self.set_folder / "train.rec", record_bytes)
+            self._log = open_cut(self.folder / "results", log_bytes)
+            self._records = open_cut(self.set_folder / "train.rec", record_bytes)
 
     @property
     def position(self) -> int:
@@ -173,7 +174,7 @@ class PackWork:
                 file.flush()
                 os.fsync(file.fileno())
             state = dict(zip(("files", "results", "records"), done, strict=True))
-            _write_durably(self.folder / "committed.json", json.dumps(state))
+            write_durably(self.folder / "committed.json", json.dumps(state))
         self._committed = done[0]
         self._last_commit = time.monotonic()
 
@@ -184,9 +185,9 @@ class PackWork:
             with self.writing():
                 self._records.flush()
                 for path in self.set_folder.iterdir():
-                    _sync(path)
+                    sync(path)
                 os.replace(self.set_folder, self.out)
-                _sync(self.out.parent)
+                sync(self.out.parent)
         self.discard()
 
     def discard(self) -> None:
@@ -258,28 +259,3 @@ def _differences(stored: Any, wanted: dict[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _cut(path: Path, size: int) -> IO[bytes]:
-    """The file, open at its end, which is `size`."""
-    file = path.open("r+b" if path.exists() else "w+b")
-    file.truncate(size)
-    file.seek(size)
-    return file
-
-
-def _write_durably(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

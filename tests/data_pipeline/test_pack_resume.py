@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -18,6 +20,7 @@ import pytest
 from data_pipeline import DatasetError, FaceDataset, pack_work
 from data_pipeline.pack import pack
 from data_pipeline.rendered import render_face
+from data_pipeline.workers import ordered_map
 
 ROOT = Path(__file__).parents[2]
 PEOPLE, VIEWS = 9, 13
@@ -251,6 +254,25 @@ def test_a_full_disk_is_one_line_and_goes_on(images: Path, tmp_path: Path, whole
     assert "set: cannot be written: File too large; " in done.stderr
     assert "files are done and the same command goes on" in done.stderr
     pack(images, tmp_path / "set", size=(48, 48), min_images=3, workers=1)
+    assert _hashes(tmp_path / "set") == whole
+
+
+def test_a_worker_that_is_killed_is_one_line_and_goes_on(
+    images: Path, tmp_path: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(
+        function: Callable[[object], object], items: Iterable[object], workers: int
+    ) -> Iterator[object]:
+        yield from map(function, islice(items, 50))
+        yield from ordered_map(os._exit, [3] * 40, 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_pipeline.pack.ordered_map", broken)
+        with pytest.raises(
+            DatasetError, match=r"killed, .* soon after .*/p\d/\d\d\.png; \d\d of 106 files are done"
+        ):
+            pack(images, tmp_path / "set", size=(48, 48), min_images=3, workers=2)
+    pack(images, tmp_path / "set", size=(48, 48), min_images=3, workers=2)
     assert _hashes(tmp_path / "set") == whole
 
 
