@@ -13,6 +13,7 @@ import torch
 from data_pipeline.batching import Share
 from data_pipeline.choice import Choice, Chooser
 from data_pipeline.dali_pipeline import Graph, build, copy_output, decodes, feed
+from data_pipeline.normalise import normalise_into
 from data_pipeline.opencv_images import sound_image
 from data_pipeline.reused_memory import ReusedMemory
 
@@ -26,7 +27,9 @@ class DaliDecoder:
     def __init__(self, graph: Graph, chooser: Chooser, device: torch.device) -> None:
         self._graph, self._chooser = graph, chooser
         self._memory = ReusedMemory((graph.batch_size, 3, *graph.size), device)
-        self._pipeline: Any = build(graph, PREFETCHED)
+        # On the CPU the last pass is done here, straight into memory that is handed out.
+        self._normalised = device.type != "cpu"
+        self._pipeline: Any = build(graph, PREFETCHED, normalised=self._normalised)
         self._pending: deque[Choice] = deque()
         self._started = False
 
@@ -65,7 +68,7 @@ class DaliDecoder:
 
     def _start(self, choice: Choice) -> None:
         """Hand a batch to the pipeline."""
-        feed(self._pipeline, self._graph, choice.payloads, choice.parameters)
+        feed(self._pipeline, self._graph, choice.payloads, choice.parameters, normalised=self._normalised)
         self._pending.append(choice)
         # The first call starts as many batches as are prefetched, later ones one each.
         if self._started or len(self._pending) == PREFETCHED:
@@ -86,20 +89,28 @@ class DaliDecoder:
             if len(self._chooser.damaged) == known:
                 raise
             return None
-        if self._graph.stored is not None:
-            self._check_shapes(self._pending[0], outputs[1].as_array())
-            if len(self._chooser.damaged) > known:
+        choice = self._pending[0]
+        images = self._memory.take(len(choice.indices))
+        if self._normalised:
+            if self._graph.stored is not None:
+                self._note_sizes(choice, outputs[1].as_array()[:, :2])
+            # A copy: DALI reuses its own memory for a later batch.
+            copy_output(outputs[0], images)
+        else:
+            if not (
+                outputs[0].is_dense_tensor() and tuple(outputs[0][0].shape()[:2]) == self._graph.worked_size
+            ):
+                self._note_sizes(choice, np.array([size[:2] for size in outputs[0].shape()]))
                 return None
-        # A copy: DALI reuses its own memory for a later batch.
-        images = self._memory.take(len(self._pending[0].indices))
-        copy_output(outputs[0], images)
+            normalise_into(np.asarray(outputs[0].as_tensor()), choice.parameters.mirror, images.numpy())
         self._pipeline.release_outputs()
-        return images
+        return images if len(self._chooser.damaged) == known else None
 
     def _start_again(self) -> Exception | None:
         """A new pipeline, and in it what was pending, without the damaged images; what went wrong."""
         pending, self._pending = self._pending, deque()
-        self._pipeline, self._started = build(self._graph, PREFETCHED), False
+        self._pipeline = build(self._graph, PREFETCHED, normalised=self._normalised)
+        self._started = False
         for choice in pending:
             try:
                 self._start(self._chooser.choose(choice.share))
@@ -107,11 +118,11 @@ class DaliDecoder:
                 return error
         return None
 
-    def _check_shapes(self, choice: Choice, shapes: npt.NDArray[np.int64]) -> None:
+    def _note_sizes(self, choice: Choice, sizes: npt.NDArray[np.int64]) -> None:
         """Note images of another size than the set's."""
-        height, width = self._graph.stored or (0, 0)
-        for place in np.flatnonzero((shapes[:, :2] != (height, width)).any(axis=1)).tolist():
-            found = f"{shapes[place, 0]} x {shapes[place, 1]}"
+        height, width = self._graph.worked_size
+        for place in np.flatnonzero((sizes != (height, width)).any(axis=1)).tolist():
+            found = f"{sizes[place, 0]} x {sizes[place, 1]}"
             reason = f"its image has {found} pixels, not {height} x {width} as the others"
             self._chooser.damaged.add(int(choice.indices[place]), reason)
 

@@ -85,15 +85,22 @@ def _dali() -> Any:
     return importlib.import_module("nvidia.dali")
 
 
-def build(graph: Graph, prefetch: int) -> Any:
-    """The built pipeline; outputs: float32 [n, 3, H, W], and int64 [n, 3] stored shapes if they are fixed."""
+def build(graph: Graph, prefetch: int, *, normalised: bool = True) -> Any:
+    """The built pipeline; outputs: float32 [n, 3, H, W], and int64 [n, 3] stored shapes if they are fixed.
+
+    normalised False: n images uint8 [H, W, 3] as augmented, neither cropped nor mirrored, on the CPU alone.
+    """
     dali = _dali()
     fn, types = dali.fn, dali.types
+    calls_python = graph.opencv and bool(_inputs(graph.augmentation).keys() - _QUICK_IN_DALI - {"mirror"})
     pipeline = dali.Pipeline(
         batch_size=graph.batch_size,
         num_threads=graph.num_threads,
         device_id=graph.device_id,
         prefetch_queue_depth=prefetch,
+        # The dynamic executor takes fresh memory for every batch, which the system maps page by page; on the
+        # CPU that costs a tenth of all. The other one cannot call Python.
+        exec_dynamic=graph.device_id is not None or calls_python,
     )
     with pipeline:
         # The arrays are parts of the memory map; the loader keeps them until their batch is out.
@@ -103,6 +110,7 @@ def build(graph: Graph, prefetch: int) -> Any:
                 name=name, dtype=types.INT32 if name in _WHOLE_NUMBERS else types.FLOAT, ndim=dimensions
             )
             for name, dimensions in _inputs(graph.augmentation).items()
+            if normalised or name != "mirror"
         }
         mirror = settings.pop("mirror", 0)
         images = fn.decoders.image(
@@ -110,7 +118,7 @@ def build(graph: Graph, prefetch: int) -> Any:
         )
         if graph.stored is None:
             images = fn.resize(images, size=list(graph.size))
-        if graph.opencv and settings.keys() - _QUICK_IN_DALI:
+        if calls_python:
             images = fn.python_function(
                 images,
                 *settings.values(),
@@ -120,17 +128,18 @@ def build(graph: Graph, prefetch: int) -> Any:
             )
         elif settings:
             images = _operators(fn, images, settings, graph.worked_size)
-        planes = fn.crop_mirror_normalize(
-            images,
-            dtype=types.FLOAT,
-            output_layout="CHW",
-            crop=list(graph.size),
-            mirror=mirror,
-            mean=[127.5] * 3,
-            std=[128.0] * 3,
-        )
-        shapes = () if graph.stored is None else (fn.peek_image_shape(encoded),)
-        pipeline.set_outputs(planes, *shapes)
+        if normalised:
+            images = fn.crop_mirror_normalize(
+                images,
+                dtype=types.FLOAT,
+                output_layout="CHW",
+                crop=list(graph.size),
+                mirror=mirror,
+                mean=[127.5] * 3,
+                std=[128.0] * 3,
+            )
+        shapes = () if graph.stored is None or not normalised else (fn.peek_image_shape(encoded),)
+        pipeline.set_outputs(images, *shapes)
     pipeline.build()
     return pipeline
 
@@ -179,12 +188,16 @@ def _lower_resolution(fn: Any, images: Any, settings: dict[str, Any], size: tupl
     return fn.cast(images, dtype=types.UINT8)
 
 
-def feed(pipeline: Any, graph: Graph, payloads: Payloads, parameters: Parameters) -> None:
-    """Hand one batch to the pipeline's inputs."""
+def feed(
+    pipeline: Any, graph: Graph, payloads: Payloads, parameters: Parameters, *, normalised: bool = True
+) -> None:
+    """Hand one batch to the inputs of a pipeline that was built like this."""
     pipeline.feed_input("encoded", payloads)
-    values = _values(parameters, graph.worked_size)
-    for name in _inputs(graph.augmentation):
-        pipeline.feed_input(name, values[name])
+    names = [name for name in _inputs(graph.augmentation) if normalised or name != "mirror"]
+    if names:
+        values = _values(parameters, graph.worked_size)
+        for name in names:
+            pipeline.feed_input(name, values[name])
 
 
 def decodes(payload: npt.NDArray[np.uint8]) -> bool:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_pipeline.batching import Share
 from data_pipeline.choice import Choice, Chooser
 from data_pipeline.dali_pipeline import Graph
+from data_pipeline.normalise import normalise_into
 from data_pipeline.opencv_images import opencv_batch
 from data_pipeline.reused_memory import ReusedMemory
 
@@ -83,8 +84,8 @@ class OpenCVDecoder:
             for index, reason in decoded.found:
                 self._damaged.add(index, reason)
             images = self._memory.take(len(decoded.pixels))
-            torch.sub(decoded.pixels.permute(0, 3, 1, 2), 127.5, out=images)
-            yield decoded.choice, images.mul_(1 / 128)
+            normalise_into(decoded.pixels.numpy(), None, images.numpy())  # mirrored already
+            yield decoded.choice, images
 
     def close(self) -> None:
         """End the worker processes."""
