@@ -84,6 +84,12 @@ class Augmentation:
         )
 
     @property
+    def changes_pixels(self) -> bool:
+        """Whether anything but the mirror is switched on."""
+        others = self.grey or self.erase or self.blur or self.low_resolution or self.crop or self.jpeg
+        return self.moves or self.colours or bool(others)
+
+    @property
     def moves(self) -> bool:
         """Whether images are shifted, rotated or scaled."""
         return bool(self.shift or self.rotation or self.scale)

@@ -8,31 +8,40 @@ in both comes first, so that a rounding is never multiplied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from data_pipeline.pixel_settings import changes_of
 from data_pipeline.resampling import resample, saturate
 
 Image = npt.NDArray[np.uint8]
-Images = Sequence[Image]
 GREY = 127
 BLACK = 0
 
 
-def batch_function(names: Sequence[str]) -> Callable[..., list[Image]]:
-    """A function of n images and then, for each name, n values; gives the changed images."""
+def change_batch(
+    images: npt.NDArray[np.uint8], settings: dict[str, npt.NDArray[Any]], threads: Executor | None = None
+) -> None:
+    """Change uint8 [n, H, W, 3] RGB images in place, by what `pixel_settings.settings_of` gives for them.
 
-    def change(images: Images, *values: Sequence[npt.NDArray[Any]]) -> list[Image]:
-        return [
-            change_image(image, dict(zip(names, row, strict=True)))
-            for image, *row in zip(images, *values, strict=True)
-        ]
+    threads: where images are worked on side by side; OpenCV lets go of the interpreter.
+    """
+    changes = changes_of(settings, len(images), (images.shape[1], images.shape[2]))
+    changed = [place for place, change in enumerate(changes) if change]
 
-    return change
+    def change(place: int) -> None:
+        images[place] = change_image(images[place], changes[place])
+
+    if threads is None:
+        for place in changed:
+            change(place)
+    else:
+        for _ in threads.map(change, changed):
+            pass
 
 
 def change_image(image: Image, settings: dict[str, npt.NDArray[Any]]) -> Image:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from data_pipeline.augment import Parameters
+from data_pipeline.augment_pixels import change_batch
 from data_pipeline.batching import Share
 from data_pipeline.choice import Choice, Chooser
 from data_pipeline.dali_pipeline import Graph, build, copy_output, decodes, feed
 from data_pipeline.normalise import normalise_into
 from data_pipeline.opencv_images import sound_image
+from data_pipeline.pixel_settings import settings_of
 from data_pipeline.reused_memory import ReusedMemory
 
 PREFETCHED = 2
@@ -27,9 +31,10 @@ class DaliDecoder:
     def __init__(self, graph: Graph, chooser: Chooser, device: torch.device) -> None:
         self._graph, self._chooser = graph, chooser
         self._memory = ReusedMemory((graph.batch_size, 3, *graph.size), device)
-        # On the CPU the last pass is done here, straight into memory that is handed out.
-        self._normalised = device.type != "cpu"
-        self._pipeline: Any = build(graph, PREFETCHED, normalised=self._normalised)
+        # On the CPU what comes after decoding is done here, straight into memory that is handed out.
+        self._finished = device.type != "cpu"
+        self._threads = ThreadPoolExecutor(graph.num_threads) if graph.num_threads > 1 else None
+        self._pipeline: Any = build(graph, PREFETCHED, finished=self._finished)
         self._pending: deque[Choice] = deque()
         self._started = False
 
@@ -65,10 +70,12 @@ class DaliDecoder:
         """Stop decoding ahead and free the pipeline."""
         self._pipeline = None
         self._pending.clear()
+        if self._threads is not None:
+            self._threads.shutdown()
 
     def _start(self, choice: Choice) -> None:
         """Hand a batch to the pipeline."""
-        feed(self._pipeline, self._graph, choice.payloads, choice.parameters, normalised=self._normalised)
+        feed(self._pipeline, self._graph, choice.payloads, choice.parameters, finished=self._finished)
         self._pending.append(choice)
         # The first call starts as many batches as are prefetched, later ones one each.
         if self._started or len(self._pending) == PREFETCHED:
@@ -91,7 +98,7 @@ class DaliDecoder:
             return None
         choice = self._pending[0]
         images = self._memory.take(len(choice.indices))
-        if self._normalised:
+        if self._finished:
             if self._graph.stored is not None:
                 self._note_sizes(choice, outputs[1].as_array()[:, :2])
             # A copy: DALI reuses its own memory for a later batch.
@@ -102,14 +109,22 @@ class DaliDecoder:
             ):
                 self._note_sizes(choice, np.array([size[:2] for size in outputs[0].shape()]))
                 return None
-            normalise_into(np.asarray(outputs[0].as_tensor()), choice.parameters.mirror, images.numpy())
+            self._finish(np.asarray(outputs[0].as_tensor()), choice.parameters, images)
         self._pipeline.release_outputs()
         return images if len(self._chooser.damaged) == known else None
+
+    def _finish(self, pixels: npt.NDArray[np.uint8], parameters: Parameters, images: torch.Tensor) -> None:
+        """Augment in place, then crop, mirror and normalise."""
+        graph = self._graph
+        if graph.augmentation.changes_pixels:
+            settings = settings_of(graph.augmentation, parameters, graph.worked_size)
+            change_batch(pixels, settings, self._threads)
+        normalise_into(pixels, parameters.mirror, images.numpy())
 
     def _start_again(self) -> Exception | None:
         """A new pipeline, and in it what was pending, without the damaged images; what went wrong."""
         pending, self._pending = self._pending, deque()
-        self._pipeline = build(self._graph, PREFETCHED, normalised=self._normalised)
+        self._pipeline = build(self._graph, PREFETCHED, finished=self._finished)
         self._started = False
         for choice in pending:
             try:

@@ -1,7 +1,8 @@
 """The DALI graph of the loader: encoded images and drawn parameters in, normalised planes out.
 
 Only what is switched on becomes an operator; with the mirror alone the graph is decode and one pass that
-crops, mirrors and normalises. Its inputs are named, `feed` says what each holds.
+crops, mirrors and normalises. Its inputs are named, `feed` says what each holds. On the CPU the graph decodes
+alone: its operators take several times as long there as `augment_pixels.py` and `normalise.py` do.
 """
 
 from __future__ import annotations
@@ -15,27 +16,22 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.augment import Augmentation, Parameters
-from data_pipeline.augment_pixels import BLACK, GREY, batch_function
+from data_pipeline.augment_pixels import BLACK, GREY
 from data_pipeline.errors import DataInputError
-from data_pipeline.pixel_settings import inputs as _inputs
-from data_pipeline.pixel_settings import values as _values
-from data_pipeline.pixel_settings import warp_matrices as warp_matrices
+from data_pipeline.pixel_settings import inputs, settings_of
 from data_pipeline.resampling import TRIANGULAR
 
 if TYPE_CHECKING:
     import torch
 
 _WHOLE_NUMBERS = ("jpeg_quality", "low_down", "low_up", "blur_window", "mirror")
-# The only operators whose own code is quicker on the CPU than a call of Python for each batch.
-_QUICK_IN_DALI = {"erase_anchor", "erase_shape", "blank_anchor", "blank_shape"}
 Payloads = list[npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Graph:
     """What the graph depends on. stored: (height, width) of the images if all must have it, else None;
-    size: (height, width) of the output; device_id: CUDA device, None for the CPU; opencv: change pixels by
-    OpenCV, on the CPU alone, instead of DALI's operators.
+    size: (height, width) of the output; device_id: CUDA device, None for the CPU.
     """
 
     batch_size: int
@@ -44,7 +40,6 @@ class Graph:
     stored: tuple[int, int] | None
     size: tuple[int, int]
     augmentation: Augmentation
-    opencv: bool
 
     @property
     def worked_size(self) -> tuple[int, int]:
@@ -85,63 +80,59 @@ def _dali() -> Any:
     return importlib.import_module("nvidia.dali")
 
 
-def build(graph: Graph, prefetch: int, *, normalised: bool = True) -> Any:
+def build(graph: Graph, prefetch: int, *, finished: bool = True) -> Any:
     """The built pipeline; outputs: float32 [n, 3, H, W], and int64 [n, 3] stored shapes if they are fixed.
 
-    normalised False: n images uint8 [H, W, 3] as augmented, neither cropped nor mirrored, on the CPU alone.
+    finished False: n images uint8 [H, W, 3] as decoded, or as resized if no size is stored; what comes after
+    that is left to the caller. On the CPU alone.
     """
     dali = _dali()
     fn, types = dali.fn, dali.types
-    calls_python = graph.opencv and bool(_inputs(graph.augmentation).keys() - _QUICK_IN_DALI - {"mirror"})
     pipeline = dali.Pipeline(
         batch_size=graph.batch_size,
         num_threads=graph.num_threads,
         device_id=graph.device_id,
         prefetch_queue_depth=prefetch,
-        # The dynamic executor takes fresh memory for every batch, which the system maps page by page; on the
-        # CPU that costs a tenth of all. The other one cannot call Python.
-        exec_dynamic=graph.device_id is not None or calls_python,
+        # The dynamic executor takes fresh memory for every batch, which the system maps page by page; where
+        # the caller takes the pixels out at once, that is a tenth of all time.
+        exec_dynamic=finished,
     )
     with pipeline:
         # The arrays are parts of the memory map; the loader keeps them until their batch is out.
         encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1, no_copy=True)
-        settings = {
-            name: fn.external_source(
-                name=name, dtype=types.INT32 if name in _WHOLE_NUMBERS else types.FLOAT, ndim=dimensions
-            )
-            for name, dimensions in _inputs(graph.augmentation).items()
-            if normalised or name != "mirror"
-        }
-        mirror = settings.pop("mirror", 0)
         images = fn.decoders.image(
             encoded, device="cpu" if graph.device_id is None else "mixed", output_type=types.RGB
         )
         if graph.stored is None:
             images = fn.resize(images, size=list(graph.size))
-        if calls_python:
-            images = fn.python_function(
-                images,
-                *settings.values(),
-                function=batch_function(list(settings)),
-                batch_processing=True,
-                output_layouts="HWC",
-            )
-        elif settings:
-            images = _operators(fn, images, settings, graph.worked_size)
-        if normalised:
-            images = fn.crop_mirror_normalize(
-                images,
-                dtype=types.FLOAT,
-                output_layout="CHW",
-                crop=list(graph.size),
-                mirror=mirror,
-                mean=[127.5] * 3,
-                std=[128.0] * 3,
-            )
-        shapes = () if graph.stored is None or not normalised else (fn.peek_image_shape(encoded),)
+        if finished:
+            images = _finish(fn, types, images, graph)
+        shapes = (fn.peek_image_shape(encoded),) if finished and graph.stored is not None else ()
         pipeline.set_outputs(images, *shapes)
     pipeline.build()
     return pipeline
+
+
+def _finish(fn: Any, types: Any, images: Any, graph: Graph) -> Any:
+    """Augmented, cropped, mirrored, normalised planes."""
+    settings = {
+        name: fn.external_source(
+            name=name, dtype=types.INT32 if name in _WHOLE_NUMBERS else types.FLOAT, ndim=dimensions
+        )
+        for name, dimensions in inputs(graph.augmentation).items()
+    }
+    mirror = settings.pop("mirror", 0)
+    if settings:
+        images = _operators(fn, images, settings, graph.worked_size)
+    return fn.crop_mirror_normalize(
+        images,
+        dtype=types.FLOAT,
+        output_layout="CHW",
+        crop=list(graph.size),
+        mirror=mirror,
+        mean=[127.5] * 3,
+        std=[128.0] * 3,
+    )
 
 
 def _operators(fn: Any, images: Any, settings: dict[str, Any], size: tuple[int, int]) -> Any:
@@ -189,15 +180,13 @@ def _lower_resolution(fn: Any, images: Any, settings: dict[str, Any], size: tupl
 
 
 def feed(
-    pipeline: Any, graph: Graph, payloads: Payloads, parameters: Parameters, *, normalised: bool = True
+    pipeline: Any, graph: Graph, payloads: Payloads, parameters: Parameters, *, finished: bool = True
 ) -> None:
     """Hand one batch to the inputs of a pipeline that was built like this."""
     pipeline.feed_input("encoded", payloads)
-    names = [name for name in _inputs(graph.augmentation) if normalised or name != "mirror"]
-    if names:
-        values = _values(parameters, graph.worked_size)
-        for name in names:
-            pipeline.feed_input(name, values[name])
+    if finished:
+        for name, values in settings_of(graph.augmentation, parameters, graph.worked_size).items():
+            pipeline.feed_input(name, values)
 
 
 def decodes(payload: npt.NDArray[np.uint8]) -> bool:

@@ -104,7 +104,6 @@ class TrainLoader:
             stored if keeps_pixels else None,
             size,
             augmentation or Augmentation(),
-            opencv=self._device.type == "cpu",
         )
         chooser = Chooser(source, order, graph.augmentation, seed, self.damaged)
         self._decoder: Decoder | None = _make_decoder(decoder, graph, chooser, self._device)

@@ -15,7 +15,7 @@ from data_pipeline.augment import Augmentation, Parameters
 from data_pipeline.augment_pixels import change_image
 from data_pipeline.damage import damage
 from data_pipeline.decode import crop, decode_image
-from data_pipeline.pixel_settings import settings_of
+from data_pipeline.pixel_settings import changes_of, settings_of
 from data_pipeline.resampling import resize
 
 Images = npt.NDArray[np.uint8]
@@ -35,8 +35,8 @@ def opencv_batch(
     stored: (height, width) that every image must have, or None if each is resized; size: (height, width) that
     comes out, by a crop of the middle if it is smaller than stored. Images are turned as their EXIF says.
     """
-    settings = settings_of(augmentation, parameters, stored or size)
-    mirror = settings.pop("mirror", np.zeros(len(payloads), dtype=np.int32))
+    worked = stored or size
+    changes = changes_of(settings_of(augmentation, parameters, worked), len(payloads), worked)
     images = np.zeros((len(payloads), *size, 3), dtype=np.uint8)
     damaged: dict[int, str] = {}
     for place, payload in enumerate(payloads):
@@ -46,10 +46,8 @@ def opencv_batch(
             continue
         if stored is None:
             image = resize(image, size)
-        if settings:
-            image = change_image(image, {name: values[place] for name, values in settings.items()})
-        image = crop(image, size)
-        images[place] = image[:, ::-1] if mirror[place] else image
+        image = crop(change_image(image, changes[place]), size)
+        images[place] = image[:, ::-1] if parameters.mirror[place] else image
     return images, damaged
 
 

@@ -14,6 +14,16 @@ _REFERENCE_HEIGHT = 112
 # ITU-R BT.601 luma, and the grey about which contrast changes.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _MIDDLE = 128.0
+# One that says whether there is a change, and what that change takes.
+_BELONG_TOGETHER = {
+    "jpeg_quality": ("jpeg_quality",),
+    "colour": ("colour", "colour_offset"),
+    "low_size": ("low_size", "low_down", "low_up"),
+    "matrix": ("matrix",),
+    "blur_window": ("blur_sigma", "blur_window"),
+    "erase_shape": ("erase_anchor", "erase_shape"),
+    "blank_shape": ("blank_anchor", "blank_shape"),
+}
 
 
 def inputs(a: Augmentation) -> dict[str, int]:
@@ -69,6 +79,37 @@ def values(p: Parameters, size: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
         "blank_shape": blank_shape,
         "mirror": p.mirror.astype(np.int32),
     }
+
+
+def changes_of(
+    settings: dict[str, npt.NDArray[Any]], count: int, size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """For each of `count` images of this (height, width) the settings that change something in it."""
+    changes: list[dict[str, Any]] = [{} for _ in range(count)]
+    for key, names in _BELONG_TOGETHER.items():
+        if key in settings:
+            for place in np.flatnonzero(_has_effect(key, settings, size)):
+                changes[place].update((name, settings[name][place]) for name in names)
+    return changes
+
+
+def _has_effect(
+    key: str, settings: dict[str, npt.NDArray[Any]], size: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """bool [n]: whether these settings change an image."""
+    value = settings[key]
+    match key:
+        case "colour":
+            result = (value != np.eye(3)).any(axis=(1, 2)) | settings["colour_offset"].any(axis=1)
+        case "low_size":
+            result = (value != size).any(axis=1)
+        case "matrix":
+            result = (value != np.eye(2, 3)).any(axis=(1, 2))
+        case "blur_window":
+            result = value > 1
+        case _:
+            result = value.reshape(len(value), -1).any(axis=1)
+    return np.asarray(result, dtype=np.bool_)
 
 
 def _surroundings(p: Parameters, size: tuple[int, int]) -> tuple[npt.NDArray[np.float32], ...]:
