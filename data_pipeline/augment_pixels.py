@@ -8,7 +8,6 @@ in both comes first, so that a rounding is never multiplied.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from functools import lru_cache
 from typing import Any
 
@@ -23,25 +22,15 @@ GREY = 127
 BLACK = 0
 
 
-def change_batch(
-    images: npt.NDArray[np.uint8], settings: dict[str, npt.NDArray[Any]], threads: Executor | None = None
-) -> None:
+def change_batch(images: npt.NDArray[np.uint8], settings: dict[str, npt.NDArray[Any]]) -> None:
     """Change uint8 [n, H, W, 3] RGB images in place, by what `pixel_settings.settings_of` gives for them.
 
-    threads: where images are worked on side by side; OpenCV lets go of the interpreter.
+    By one thread: of several, each would wait for the interpreter most of the time.
     """
     changes = changes_of(settings, len(images), (images.shape[1], images.shape[2]))
-    changed = [place for place, change in enumerate(changes) if change]
-
-    def change(place: int) -> None:
-        images[place] = change_image(images[place], changes[place])
-
-    if threads is None:
-        for place in changed:
-            change(place)
-    else:
-        for _ in threads.map(change, changed):
-            pass
+    for place, change in enumerate(changes):
+        if change:
+            images[place] = change_image(images[place], change)
 
 
 def change_image(image: Image, settings: dict[str, npt.NDArray[Any]]) -> Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ class DaliDecoder:
         self._memory = ReusedMemory((graph.batch_size, 3, *graph.size), device)
         # On the CPU what comes after decoding is done here, straight into memory that is handed out.
         self._finished = device.type != "cpu"
-        self._threads = ThreadPoolExecutor(graph.num_threads) if graph.num_threads > 1 else None
         self._pipeline: Any = build(graph, PREFETCHED, finished=self._finished)
         self._pending: deque[Choice] = deque()
         self._started = False
@@ -70,8 +68,6 @@ class DaliDecoder:
         """Stop decoding ahead and free the pipeline."""
         self._pipeline = None
         self._pending.clear()
-        if self._threads is not None:
-            self._threads.shutdown()
 
     def _start(self, choice: Choice) -> None:
         """Hand a batch to the pipeline."""
@@ -118,7 +114,7 @@ class DaliDecoder:
         graph = self._graph
         if graph.augmentation.changes_pixels:
             settings = settings_of(graph.augmentation, parameters, graph.worked_size)
-            change_batch(pixels, settings, self._threads)
+            change_batch(pixels, settings)
         normalise_into(pixels, parameters.mirror, images.numpy())
 
     def _start_again(self) -> Exception | None:

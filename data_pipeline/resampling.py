@@ -2,7 +2,7 @@
 
 OpenCV's own cubic (a = -0.75), Lanczos (4 lobes), area and nearest rules are others than DALI's (Keys' cubic
 with a = -0.5, Lanczos with 3 lobes, a triangle as wide as the reduction, nearest by the pixel's middle).
-A pass along one axis is a matrix of weights, so what OpenCV has not is two matrix products.
+A pass along one axis mixes a few rows with weights, so what OpenCV has not is two such passes.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Weights = tuple[npt.NDArray[np.int64], Floats]
 
 # In the order of DALI's own codes: DALIInterpType's NN, LINEAR, CUBIC, LANCZOS3, TRIANGULAR.
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos", "triangular")
@@ -48,9 +50,9 @@ def resample(image: Floats, size: tuple[int, int], interpolation: int) -> Floats
     enlarges = size[0] >= old[0] and size[1] >= old[1]
     if interpolation == LINEAR or (interpolation == TRIANGULAR and enlarges):
         return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
-    down = _weights(old[0], size[0], interpolation) @ image.reshape(old[0], -1)
+    down = _mixed(*_weights(old[0], size[0], interpolation), image.reshape(old[0], -1))
     turned = cv2.transpose(down.reshape(size[0], old[1], -1))
-    across = _weights(old[1], size[1], interpolation) @ turned.reshape(old[1], -1)
+    across = _mixed(*_weights(old[1], size[1], interpolation), turned.reshape(old[1], -1))
     return np.asarray(cv2.transpose(across.reshape(size[1], size[0], -1)), np.float32)
 
 
@@ -60,18 +62,35 @@ def saturate(values: npt.NDArray[Any]) -> Image:
     return image
 
 
-def _weights(old: int, new: int, interpolation: int) -> Floats:
-    """[new, old]: what each output takes from each input, beyond the border from the last one."""
+@numba.njit(nogil=True, cache=True)
+def _mixed(first: Any, weights: Any, rows: Any) -> Any:
+    """[new, n]: of rows [old, n] those from `first` on, each times its weight. No library with threads of its
+    own, as a matrix product would be: they would fight with the decoder's.
+    """
+    result = np.zeros((len(first), rows.shape[1]), dtype=np.float32)
+    for new in range(len(first)):
+        target = result[new]
+        for place in range(weights.shape[1]):
+            weight, row = weights[new, place], rows[first[new] + place]
+            for x in range(len(target)):
+                target[x] += weight * row[x]
+    return result
+
+
+def _weights(old: int, new: int, interpolation: int) -> Weights:
+    """What each output takes from the inputs, beyond the border from the last one: the first input, int64
+    [new], and the weights from there on, float32 [new, taps].
+    """
     # Those of photographs of every size would fill the memory.
     return _kept_weights(old, new, interpolation) if old <= _LARGEST_KEPT else _made(old, new, interpolation)
 
 
 @lru_cache(maxsize=1024)
-def _kept_weights(old: int, new: int, interpolation: int) -> Floats:
+def _kept_weights(old: int, new: int, interpolation: int) -> Weights:
     return _made(old, new, interpolation)
 
 
-def _made(old: int, new: int, interpolation: int) -> Floats:
+def _made(old: int, new: int, interpolation: int) -> Weights:
     step = old / new
     width = max(step, 1.0) if interpolation == TRIANGULAR else 1.0
     middle = (np.arange(new) + 0.5) * step - 0.5
@@ -81,8 +100,12 @@ def _made(old: int, new: int, interpolation: int) -> Floats:
         source = np.floor(middle).astype(np.int64) + place
         weight = _kernel(np.abs(source - middle) / width, interpolation)
         np.add.at(result, (np.arange(new), np.clip(source, 0, old - 1)), weight)
-    weights: Floats = (result / result.sum(axis=1, keepdims=True)).astype(np.float32)
-    return weights
+    weights = (result / result.sum(axis=1, keepdims=True)).astype(np.float32)
+    taken = weights != 0
+    begins, ends = taken.argmax(axis=1), old - taken[:, ::-1].argmax(axis=1)
+    taps = int((ends - begins).max())
+    first = np.minimum(begins, old - taps)
+    return first, np.ascontiguousarray(weights[np.arange(new)[:, None], first[:, None] + np.arange(taps)])
 
 
 def _kernel(x: npt.NDArray[np.float64], interpolation: int) -> npt.NDArray[np.float64]:
