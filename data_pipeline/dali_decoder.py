@@ -63,6 +63,7 @@ class DaliDecoder:
                 except Exception as error:
                     failure = error
             yield done, images
+            del done, images  # so that their memory can be handed out again
 
     def close(self) -> None:
         """Stop decoding ahead and free the pipeline."""

@@ -6,7 +6,9 @@ opens the set for itself, so nothing but pixels travels back.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -86,6 +88,7 @@ class OpenCVDecoder:
             images = self._memory.take(len(decoded.pixels))
             normalise_into(decoded.pixels.numpy(), None, images.numpy())  # mirrored already
             yield decoded.choice, images
+            del decoded, images  # so that their memory can be handed out again
 
     def close(self) -> None:
         """End the worker processes."""
@@ -99,3 +102,6 @@ def _prepare_worker(_: int) -> None:
     import cv2
 
     cv2.setNumThreads(1)  # one image a process; OpenCV's own threads would only contend
+    # A worker that is ended in the middle of sending a batch: the interpreter would end the sending thread
+    # inside torch's code, which then aborts the process with a line on standard error.
+    atexit.register(os._exit, 0)

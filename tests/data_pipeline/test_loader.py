@@ -133,6 +133,57 @@ def test_goes_on_from_a_position_with_another_batch(dataset: FaceDataset) -> Non
     assert torch.equal(batch.images, images[41:52])
 
 
+def test_stopped_anywhere_any_number_of_ranks_goes_on_with_the_same_keys_and_pixels(
+    dataset: FaceDataset,
+) -> None:
+    with loader(dataset, 12, augmentation=ALL) as batches:
+        whole = [next(batches) for _ in range(15)]
+    keys = np.concatenate([dataset.keys[batch.indices] for batch in whole])
+    pixels = torch.cat([batch.images for batch in whole])
+    random = np.random.default_rng(5)
+    for ranks in (1, 2, 3):
+        for _ in range(3):
+            stop, each = int(random.integers(1, 120)), int(random.integers(1, 9))
+            going_on = [
+                loader(dataset, each, rank=rank, world_size=ranks, position=stop, augmentation=ALL)
+                for rank in range(ranks)
+            ]
+            for step in range(2):
+                parts = [next(rank) for rank in going_on]
+                here = slice(stop + step * ranks * each, stop + (step + 1) * ranks * each)
+                assert np.array_equal(
+                    np.concatenate([dataset.keys[part.indices] for part in parts]), keys[here]
+                )
+                assert torch.equal(torch.cat([part.images for part in parts]), pixels[here])
+            for rank in going_on:
+                rank.close()
+
+
+@pytest.mark.parametrize("last", ["drop", "pad", "short"])
+def test_an_epochs_last_batch(dataset: FaceDataset, last: str) -> None:
+    order = GlobalOrder(dataset.num_images, 1)
+    with loader(dataset, 12, last=last) as batches:
+        read = [next(batches) for _ in range(9)]  # an epoch of 50 is four batches and two images
+    fifth = read[4]
+    if last == "drop":
+        assert np.array_equal(fifth.indices, order.slice(50, 12)[1])
+        assert [batch.position for batch in read[3:5]] == [50, 62]
+    else:
+        assert fifth.position == 50
+        assert np.array_equal(fifth.indices[:2], order.slice(48, 2)[1])
+        assert fifth.labels.tolist() == [
+            *dataset.labels[fifth.indices[:2]],
+            *[-1] * (10 if last == "pad" else 0),
+        ]
+        assert len(fifth.images) == (12 if last == "pad" else 2)
+    counted = [
+        int(i) for batch in read for i, label in zip(batch.indices, batch.labels, strict=True) if label >= 0
+    ]
+    assert len(set(counted[:48])) == 48
+    if last != "drop":
+        assert sorted(counted[:50]) == list(range(50))
+
+
 def test_memory_is_reused_only_when_nobody_holds_it(dataset: FaceDataset) -> None:
     with loader(dataset, 8) as batches:
         held: list[Any] = []

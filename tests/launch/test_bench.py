@@ -76,7 +76,7 @@ def test_several_sizes_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["bench", "loader"], "unknown benchmark 'loader'"),
+        (["bench", "nothing"], "unknown benchmark 'nothing'"),
         ([*SMALL, "--ranks", "0"], "--ranks must be 1 or more, got 0"),
         (
             [*SMALL, "--rivals", "megatron"],
