@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from data_pipeline.compiled import compiled
 
 Payload = npt.NDArray[np.uint8]
 
@@ -45,7 +46,7 @@ def damages(payloads: Sequence[Payload]) -> dict[int, str]:
     return {place: reason for place, reason in found if reason is not None}
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _is_whole_jpeg(data: Payload) -> bool:
     """The quick look: segments up to the scan, one frame header of a possible size, the end marker last."""
     size: Any = len(data)

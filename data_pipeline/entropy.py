@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from data_pipeline.compiled import compiled_now
 from data_pipeline.damage import damage
 
 SOUND, CUT, BAD_CODE, TOO_MUCH, UNKNOWN = range(5)
@@ -35,6 +35,12 @@ def decode_check(payload: npt.NDArray[np.uint8]) -> str | None:
     return reason
 
 
+def missing_data(payload: npt.NDArray[np.uint8]) -> str | None:
+    """As `scan_damage`, but for what only stands behind the last block and changes no pixel."""
+    found = int(_scan(payload))
+    return None if found == TOO_MUCH else _REASONS.get(found)
+
+
 def scan_damage(payload: npt.NDArray[np.uint8]) -> str | None:
     """What is wrong with the coded data of a baseline JPEG file, uint8 [n]; None if nothing, or for others.
 
@@ -43,16 +49,12 @@ def scan_damage(payload: npt.NDArray[np.uint8]) -> str | None:
     return _REASONS.get(int(_scan(payload)))
 
 
-def _compiled(function: Any) -> Any:
-    return numba.njit(nogil=True, cache=True)(function)
-
-
-@_compiled
+@compiled_now
 def _word(data: Any, at: int) -> Any:
     return (np.int64(data[at]) << 8) + np.int64(data[at + 1])
 
 
-@_compiled
+@compiled_now
 def _scan(data: Any) -> Any:
     size = len(data)
     # Huffman tables, DC 0 to 3 and then AC: what the next bits mean (length << 8 | symbol), and for longer
@@ -108,7 +110,7 @@ def _scan(data: Any) -> Any:
     return _blocks(data, end, mcus, restart, tables[:blocks], look, limit, shift, symbols)
 
 
-@_compiled
+@compiled_now
 def _tables(data: Any, at: Any, end: Any, look: Any, limit: Any, shift: Any, symbols: Any) -> Any:
     """Read the Huffman tables of one segment."""
     while at + 17 <= end:
@@ -137,7 +139,7 @@ def _tables(data: Any, at: Any, end: Any, look: Any, limit: Any, shift: Any, sym
     return SOUND
 
 
-@_compiled
+@compiled_now
 def _frame(data: Any, at: Any, components: Any) -> Any:
     """Fill in the components; how many MCUs the image has."""
     count = np.int64(data[at + 5])
@@ -153,7 +155,7 @@ def _frame(data: Any, at: Any, components: Any) -> Any:
     return -(-_word(data, at + 1) // (8 * highest)) * -(-_word(data, at + 3) // (8 * widest))
 
 
-@_compiled
+@compiled_now
 def _blocks(
     data: Any, at: Any, mcus: Any, restart: Any, tables: Any, look: Any, limit: Any, shift: Any, symbols: Any
 ) -> Any:

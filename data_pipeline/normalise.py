@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from data_pipeline.compiled import compiled
 
 
 def normalise_into(
@@ -27,7 +28,7 @@ def normalise_into(
     _loop(pixels.reshape(n, height, 3 * width), flips, top, left, planes)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _loop(pixels: Any, mirror: Any, top: Any, left: Any, planes: Any) -> Any:
     height, width = planes.shape[2], planes.shape[3]
     # Both are exact, and so is every result: 127.5 / 128 and 1 / 128 have few bits.

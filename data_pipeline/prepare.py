@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 
 from data_pipeline.align import FloatArray, are_apart, crop, process_aligner
 from data_pipeline.decode import Images, decode_image, fit
+from data_pipeline.entropy import missing_data
 from data_pipeline.image_header import ImageHeader, read_header
 
 Alignment = Literal["mtcnn", "landmarks", "none"]
@@ -82,6 +84,9 @@ def prepare_file(preparation: Preparation, path: Path, landmarks: FloatArray | N
     image = decode_image(content)
     if image is None:
         return Prepared(None, NO_IMAGE)
+    # What is missing in the middle libjpeg fills with grey, without a word that OpenCV would hand on.
+    if header.format == "jpeg" and (damage := missing_data(np.frombuffer(content, dtype=np.uint8))):
+        return Prepared(None, damage)
     if preparation.align == "none":
         if _is_ready(preparation, header):
             return Prepared(content, None)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from data_pipeline.compiled import compiled
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -62,7 +63,7 @@ def saturate(values: npt.NDArray[Any]) -> Image:
     return image
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _mixed(first: Any, weights: Any, rows: Any) -> Any:
     """[new, n]: of rows [old, n] those from `first` on, each times its weight. No library with threads of its
     own, as a matrix product would be: they would fight with the decoder's.

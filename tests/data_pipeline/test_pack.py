@@ -160,3 +160,23 @@ def test_faceless_images_are_left_out_when_aligning(shared_data: Path, tmp_path:
     report = pack(tmp_path / "in", tmp_path / "out", align="mtcnn", workers=1)
     assert report.num_images == 3
     assert [(path.name, reason) for path, reason in report.skipped] == [("wall.png", "no face found")]
+
+
+def test_a_jpeg_without_its_lower_half_is_left_out(tmp_path: Path) -> None:
+    """libjpeg fills in grey where the data end, even if an end marker was put behind."""
+    random = np.random.default_rng(0)
+    picture = cv2.resize(random.integers(0, 256, (14, 14, 3), dtype=np.uint8), (112, 112))
+    whole = cv2.imencode(".jpg", picture)[1].tobytes()
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    files = {
+        "behind": whole[:-2] + b"\0" * 9 + whole[-2:],
+        "cut": whole[: len(whole) // 2] + b"\xff\xd9",
+        "whole": whole,
+    }
+    for name, content in files.items():
+        (tmp_path / "images" / "a" / f"{name}.jpg").write_bytes(content)
+    report = pack(tmp_path / "images", tmp_path / "out", workers=1)
+    assert report.num_images == 2
+    assert [(path.name, reason) for path, reason in report.skipped] == [
+        ("cut.jpg", "its JPEG data end before the last block")
+    ]
