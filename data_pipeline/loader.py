@@ -81,7 +81,8 @@ class TrainLoader:
         num_threads: int = 1,
         decoder: DecoderName = "auto",
     ) -> None:
-        if batch_size < 1 or batch_size * world_size > source.num_images:
+        too_large = last in ("across", "drop") and batch_size * world_size > source.num_images
+        if batch_size < 1 or too_large:
             raise DataInputError(
                 f"{source.name}: {world_size} rank(s) with batches of {batch_size} images take between 1 "
                 f"and the set's {source.num_images} images a step; choose another data.batch-size"

@@ -43,7 +43,13 @@ def _open_one(name: str | Path, min_images: int) -> ImageSource:
     if is_made_up(name):
         from data_pipeline.rendered.source import parse
 
-        return parse(str(name))
+        rendered = parse(str(name))
+        if rendered.views < min_images:
+            raise DatasetError(
+                f"{name}: its identities have {rendered.views} images each, fewer than data.min-images "
+                f"{min_images}; ask for more views"
+            )
+        return rendered
     folder = Path(name)
     try:
         if is_record_folder(folder) or not _has_folders(folder):

@@ -294,6 +294,10 @@ def test_wrong_batches_are_refused(dataset: FaceDataset) -> None:
         with pytest.raises(DataInputError, match=r"the set's 50 images .* data\.batch-size"):
             loader(dataset, batch_size, world_size=world_size)
     loader(dataset, 25, world_size=2).close()
+    with loader(dataset, 40, world_size=2, last="short") as batches:
+        assert [len(next(batches).labels) for _ in range(2)] == [25, 25]
+    with loader(dataset, 40, rank=1, world_size=2, last="pad") as batches:
+        assert (next(batches).labels >= 0).sum() == 10
 
 
 def test_without_dali_the_message_says_how_to_install_it(

@@ -145,6 +145,15 @@ def test_wrong_names_are_told(tmp_path: Path, folder: Path) -> None:
         open_source([])
 
 
+def test_rendered_identities_are_a_set(folder: Path) -> None:
+    source = open_source([folder, "rendered:7x3,quick,size=20"], min_images=3)
+    assert (source.num_images, source.num_classes) == (3 + 21, 1 + 7)
+    assert source.labels_of(np.array([0, 3, 23])).tolist() == [0, 1, 7]
+    assert bytes(source.payloads(np.array([23]))[0][:2]) == b"\xff\xd8"
+    with pytest.raises(DatasetError, match=r"3 images each, fewer than data\.min-images 4"):
+        open_source(["rendered:7x3"], min_images=4)
+
+
 def test_a_pickled_set_opens_itself_again(folder: Path, images: Path) -> None:
     source = open_source([folder, images], min_images=2)
     assert contents(pickle.loads(pickle.dumps(source))) == contents(source)
