@@ -53,7 +53,7 @@ class DaliDecoder:
                 raise failure
             images = self._take()
             if images is None:
-                failure = self._start_again()
+                failure = self._start_again() or failure
                 continue
             done = self._pending.popleft()
             if failure is None:
@@ -81,7 +81,6 @@ class DaliDecoder:
 
     def _take(self) -> torch.Tensor | None:
         """The first pending batch's images, or None if damaged ones were found among the pending."""
-        known = len(self._chooser.damaged)
         try:
             if not self._started:
                 # Fewer batches than are prefetched come at all.
@@ -90,7 +89,7 @@ class DaliDecoder:
             outputs = self._pipeline.share_outputs()
         except RuntimeError:
             self._blame()
-            if len(self._chooser.damaged) == known:
+            if not any(self._holds_damaged(choice) for choice in self._pending):
                 raise
             return None
         choice = self._pending[0]
@@ -108,7 +107,11 @@ class DaliDecoder:
                 return None
             self._finish(np.asarray(outputs[0].as_tensor()), choice.parameters, images)
         self._pipeline.release_outputs()
-        return images if len(self._chooser.damaged) == known else None
+        return None if self._holds_damaged(choice) else images
+
+    def _holds_damaged(self, choice: Choice) -> bool:
+        """Whether it has images that are known to be damaged by now, found here or by another rank."""
+        return len(self._chooser.damaged.among(choice.indices)) > 0
 
     def _finish(self, pixels: npt.NDArray[np.uint8], parameters: Parameters, images: torch.Tensor) -> None:
         """Augment in place, then crop, mirror and normalise."""
@@ -139,15 +142,22 @@ class DaliDecoder:
             self._chooser.damaged.add(int(choice.indices[place]), reason)
 
     def _blame(self) -> None:
-        """Note the images at which DALI may have stopped: those that OpenCV refuses, or else DALI alone."""
+        """Note the images at which DALI may have stopped: those of another size and those it refuses alone,
+        never others, so that who happened to be decoded beside them makes no difference.
+        """
         images = [
             (payload, index)
             for choice in self._pending
             for payload, index in zip(choice.payloads, choice.indices.tolist(), strict=True)
         ]
-        stored = self._graph.stored
-        looks = [(index, sound_image(payload, stored)) for payload, index in images]
-        refused = [(index, reason) for index, reason in looks if isinstance(reason, str)]
+        looks = [(payload, index, sound_image(payload, self._graph.stored)) for payload, index in images]
+        # Those that OpenCV refuses as well are most likely it: asking DALI about each image takes long.
+        suspects = [(payload, index, look) for payload, index, look in looks if isinstance(look, str)]
+        refused = [
+            (index, reason)
+            for payload, index, reason in suspects
+            if " pixels, not " in reason or not decodes(payload)
+        ]
         if not refused:
             refused = [(index, BY_DALI) for payload, index in images if not decodes(payload)]
         for index, reason in refused:

@@ -227,10 +227,10 @@ def _read_table(paths: list[Path], min_images: int) -> ImageTable:
     for number, path in enumerate(paths):
         with RecordReader(path, path.with_suffix(".idx")) as reader:
             places, labels, identities = find_images(reader)
-            if not len(places):
-                continue
             if len(paths) > 1:
                 identities = None  # each file may have its own
+            if not len(places):
+                continue
             largest = max(largest, int(labels.max()))
             size = size or (size_of_first(reader, places) if stated is None else stated[1:])
             classes = stated[0] if stated else identities or largest + 1

@@ -11,12 +11,14 @@ from typing import Self
 import numpy as np
 
 from data_pipeline.decode import decode_image
-from data_pipeline.errors import DatasetError, RecordError
+from data_pipeline.errors import DataInputError, DatasetError, RecordError
 from data_pipeline.image_tree import find_images
+from data_pipeline.regular_file import open_regular
 from data_pipeline.source import Ints, Origin, Payloads
 
 USUAL_SIZE = (112, 112)
 _SAMPLED = 256
+_LARGEST_FILE = 64 << 20
 
 
 class ImageFiles:
@@ -76,9 +78,9 @@ class ImageFiles:
         for index in indices.tolist():
             path = self.path(index)
             try:
-                contents.append(np.frombuffer(path.read_bytes(), dtype=np.uint8))
-            except OSError as error:
-                raise RecordError(path, 0, f"cannot be read: {error.strerror}") from None
+                contents.append(np.frombuffer(_read(path), dtype=np.uint8))
+            except DataInputError as error:
+                raise RecordError(path, 0, str(error).partition(": ")[2]) from None
         return contents
 
     def origin(self, index: int) -> Origin:
@@ -115,8 +117,8 @@ class ImageFiles:
         sizes = set()
         for index in np.unique(np.linspace(0, self.num_images - 1, _SAMPLED).astype(np.int64)).tolist():
             try:
-                image = decode_image(self.path(index).read_bytes())
-            except OSError:
+                image = decode_image(_read(self.path(index)))
+            except DataInputError:
                 continue
             if image is not None:
                 sizes.add((image.shape[0], image.shape[1]))
@@ -125,3 +127,15 @@ class ImageFiles:
                 f"{self.folder}: the first images cannot be decoded; JPEG or PNG files are expected"
             )
         return (True, sizes.pop()) if len(sizes) == 1 else (False, USUAL_SIZE)
+
+
+def _read(path: Path) -> bytes:
+    """A file's bytes. Raises DataInputError, also for a pipe, which would be waited for, and for a film."""
+    try:
+        with open_regular(path, "an image") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise DataInputError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > _LARGEST_FILE:
+        raise DataInputError(f"{path}: more than {_LARGEST_FILE >> 20} MiB are no image to train on")
+    return content

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,12 +19,14 @@ from torch.utils.data import DataLoader, Dataset
 from data_pipeline.batching import Share
 from data_pipeline.choice import Choice, Chooser
 from data_pipeline.dali_pipeline import Graph
+from data_pipeline.errors import DataInputError
 from data_pipeline.normalise import normalise_into
 from data_pipeline.opencv_images import opencv_batch
 from data_pipeline.reused_memory import ReusedMemory
 
 DEADLINE_S = 600.0
 _AHEAD = 2
+_RUNS_OWN = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,19 @@ class _Decoded:
     found: list[tuple[int, str]]
 
 
-class _Steps(Dataset[_Decoded]):
+class _Steps(Dataset[_Decoded | DataInputError]):
     """Item `share` is that share's batch; a copy lives in each worker."""
 
     def __init__(self, graph: Graph, chooser: Chooser) -> None:
         self._graph, self._chooser = graph, chooser
 
-    def __getitem__(self, share: Share) -> _Decoded:
+    def __getitem__(self, share: Share) -> _Decoded | DataInputError:
+        try:
+            return self._decoded(share)
+        except DataInputError as error:
+            return error  # raised, it would come back with the worker's traceback for a message
+
+    def _decoded(self, share: Share) -> _Decoded:
         chooser = self._chooser
         known = len(chooser.damaged)
         while True:
@@ -66,11 +75,11 @@ class OpenCVDecoder:
         self._graph, self._damaged = graph, chooser.damaged
         self._steps = _Steps(graph, chooser.for_itself())
         self._memory = ReusedMemory((graph.batch_size, 3, *graph.size), torch.device("cpu"))
-        self._workers: Iterator[_Decoded] | None = None
+        self._workers: Iterator[_Decoded | DataInputError] | None = None
 
     def batches(self, shares: Iterator[Share]) -> Iterator[tuple[Choice, torch.Tensor]]:
         """Endless: choices and their images, float32 [n, 3, H, W]."""
-        loader: DataLoader[_Decoded] = DataLoader(
+        loader: DataLoader[_Decoded | DataInputError] = DataLoader(
             self._steps,
             batch_size=None,
             sampler=shares,
@@ -81,8 +90,11 @@ class OpenCVDecoder:
             worker_init_fn=_prepare_worker,
             timeout=DEADLINE_S,
         )
-        self._workers = iter(loader)
+        with _signals_held():
+            self._workers = iter(loader)
         for decoded in self._workers:
+            if isinstance(decoded, DataInputError):
+                raise decoded
             for index, reason in decoded.found:
                 self._damaged.add(index, reason)
             images = self._memory.take(len(decoded.pixels))
@@ -98,8 +110,28 @@ class OpenCVDecoder:
                 workers._shutdown_workers()
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Workers start with signals held back and then ignore them: Ctrl-C and a scheduler's SIGTERM go to the
+    whole group, and it is the run that decides when they end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _RUNS_OWN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepare_worker(_: int) -> None:
     import cv2
+
+    for number in _RUNS_OWN:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _RUNS_OWN)
 
     cv2.setNumThreads(1)  # one image a process; OpenCV's own threads would only contend
     # A worker that is ended in the middle of sending a batch: the interpreter would end the sending thread

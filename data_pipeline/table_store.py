@@ -106,7 +106,9 @@ def write_table(file: Path, state: State, table: ImageTable) -> None:
 
 
 def read_table(file: Path, state: State) -> ImageTable | None:
-    """The table as a memory map; None if there is none, or one of another state, or a damaged one."""
+    """The table as a memory map; None if there is none, or one of another state, or one that is cut off or
+    states classes that there are not.
+    """
     try:
         with file.open("rb") as stream:
             start = len(MAGIC) + 8
@@ -138,6 +140,8 @@ def _map_columns(mapped: mmap.mmap, at: int, header: dict[str, Any]) -> ImageTab
     if at != len(mapped):
         return None
     place, label, key = arrays
+    if images and not (label.min() >= 0 and label.max() < int(header["classes"]) and place.min() >= 0):
+        return None
     return ImageTable(place, label, key, int(header["classes"]), (int(height), int(width)))
 
 

@@ -6,8 +6,8 @@ from data_pipeline.damaged import DamagedImages
 from trainer.job import Job
 from trainer.report import Report
 
-# What a rank wishes for before a step; of several the largest is met, the others at the next step.
-STOP, SHARE = 1, 2
+# What a rank wishes for before a step; of several the largest is heard.
+_STOP, _SHARE = 1, 2
 
 
 class DamageWatch:
@@ -16,22 +16,23 @@ class DamageWatch:
     def __init__(self, job: Job, damaged: DamagedImages, report: Report) -> None:
         self._job, self._damaged, self._report = job, damaged, report
 
-    @property
-    def news(self) -> int:
-        """SHARE if this rank has found what the others do not know of, otherwise 0."""
-        return SHARE if self._damaged.news() else 0
+    def wish(self, stop: bool) -> int:
+        """What this rank wishes for: to share what the others do not know of, or to stop; 0 for nothing."""
+        return _SHARE if self._damaged.news() else _STOP if stop else 0
 
-    def share(self, wish: int) -> None:
-        """What the ranks wish for having been agreed on: tell each other of what was found, if it is that.
+    def answer(self, asked: int, stop: bool) -> bool:
+        """The largest wish of all ranks having been agreed on: whether to stop.
 
-        Raises TooManyDamaged, on one rank, and FailedElsewhere on the others.
+        Where one has findings, all tell each other of theirs, and of whether they were asked to stop. Raises
+        TooManyDamaged, on one rank, and FailedElsewhere on the others.
         """
-        if wish != SHARE:
-            return
+        if asked != _SHARE:
+            return asked == _STOP
         ranks, damaged = self._job.ranks, self._damaged
-        found = [(int(index), str(why)) for part in ranks.gather(damaged.news()) for index, why in part]
-        new = damaged.take_in(found)
+        told = ranks.gather([stop, damaged.news()])
+        new = damaged.take_in([(int(index), str(why)) for _, news in told for index, why in news])
         with ranks.agreed():
             self._report.damaged([damaged.row(index) for index in new])
         with ranks.agreed():
             damaged.check(self._job.config.data.max_damaged)
+        return any(wants_to for wants_to, _ in told)

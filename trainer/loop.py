@@ -7,13 +7,12 @@ from contextlib import ExitStack
 
 import torch
 
-from data_pipeline.damaged import TooManyDamaged
 from data_pipeline.loader import Batch
 from trainer.check import check
 from trainer.checkpoint import remove_leftovers
-from trainer.damage import STOP, DamageWatch
+from trainer.damage import DamageWatch
 from trainer.job import Job, assembled, share_cores
-from trainer.ranks import FailedElsewhere, Ranks, joined
+from trainer.ranks import RankGone, Ranks, joined
 from trainer.report import Report
 from trainer.run_directory import RunDirectory
 from trainer.settings import Config
@@ -76,14 +75,16 @@ def batches_until(stop: StopRequest, job: Job, report: Report) -> Iterator[Batch
                     error = caught
             with job.watch.phase("exchange"):
                 try:
-                    wish = job.ranks.agree_on(error, wish=watch.news or (STOP if stop.requested else 0))
-                    watch.share(wish)
-                except Exception as agreed:
-                    # All ranks are here, after the same step, unless it was the exchange itself that failed.
-                    if job.step and (agreed is error or isinstance(agreed, TooManyDamaged | FailedElsewhere)):
+                    asked = job.ranks.agree_on(error, wish=watch.wish(stop.requested))
+                    asked_to_stop = watch.answer(asked, stop.requested)
+                except RankGone:
+                    raise
+                except Exception:
+                    # All ranks are here, after the same step, whatever it was and wherever it happened.
+                    if job.step:
                         job.save()
                     raise
-            if wish == STOP or batch is None:
+            if asked_to_stop or batch is None:
                 return
             yield batch
 

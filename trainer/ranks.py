@@ -35,6 +35,10 @@ class FailedElsewhere(Exception):
         self.exit_code = exit_code
 
 
+class RankGone(TrainingFailed):
+    """An exchange failed: another rank is gone or did not come in time."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among the `world_size` of the run; `local_…` count those of this machine."""
@@ -108,7 +112,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            raise TrainingFailed(
+            raise RankGone(
                 f"rank {self.rank} of {self.world_size}: another rank is gone or did not come in time: "
                 f"{str(error).splitlines()[0]}"
             ) from error

@@ -72,6 +72,12 @@ class DataConfig:
             raise ValueError(f"max_damaged must be at least 0 and below 1, got {self.max_damaged:g}")
         if self.preset != "flip" and self.augment != Augmentation():
             raise ValueError("preset must be left alone where augment's own settings are given")
+        if self.image_size is not None and min(self.image_size) < 16:
+            raise ValueError(
+                f"image_size must be at least 16 16, got {self.image_size[0]} {self.image_size[1]}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be 1 or more, got {self.threads}")
 
     @property
     def order_in_words(self) -> str:
@@ -83,12 +89,6 @@ class DataConfig:
                 return f"identities ({self.images_per_identity} images each)"
             case "random":
                 return "random"
-        if self.image_size is not None and min(self.image_size) < 16:
-            raise ValueError(
-                f"image_size must be at least 16 16, got {self.image_size[0]} {self.image_size[1]}"
-            )
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be 1 or more, got {self.threads}")
 
 
 @dataclass(frozen=True)

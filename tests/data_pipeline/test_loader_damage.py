@@ -161,6 +161,24 @@ def test_a_set_of_nothing_but_damage_ends(tmp_path: Path, decoder: str) -> None:
         next(batches)
 
 
+@pytest.mark.parametrize("case", ["no frame header", "larger"])
+def test_what_another_rank_found_while_it_was_decoded_here_is_replaced_too(tmp_path: Path, case: str) -> None:
+    """It is no news then, yet DALI stops at it; a broken table of codes is what only DALI finds."""
+    broken = bytearray(jpeg(15))
+    at = broken.index(b"\xff\xc4") + 5
+    broken[at : at + 16] = b"\xff" * 16
+    damage = {15: (lambda data: bytes(broken)) if case == "no frame header" else DAMAGE[case][0]}
+    dataset = spoilt(tmp_path / "set", damage)
+    order = GlobalOrder(dataset.num_images, 1)
+    due = next(step for step in range(10) if 15 in order.slice(6 * step, 6)[1])
+    assert due >= 1
+    with loader(dataset, 6) as batches:
+        read = take(batches, due - 1)
+        batches.damaged.take_in([(15, "found elsewhere")])
+        read += take(batches, 10 - len(read))
+    assert [int(i) for batch in read for i in batch.indices] == replaced(dataset, {15}, 0, 60)
+
+
 def test_what_ranks_found_becomes_the_same_on_all(tmp_path: Path) -> None:
     dataset = spoilt(tmp_path / "set", {})
     ranks = [DamagedImages(dataset) for _ in range(3)]

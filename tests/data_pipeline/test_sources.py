@@ -114,8 +114,11 @@ def test_a_folder_of_images_is_a_set(images: Path) -> None:
     mixed = ImageFiles(images)
     assert (mixed.uniform, mixed.image_size) == (False, (112, 112))
     (images / "a" / "x.jpg").unlink()
-    with pytest.raises(RecordError, match=r"x\.jpg: byte 0: cannot be read: No such file"):
+    with pytest.raises(RecordError, match=r"x\.jpg: byte 0: cannot be opened as an image: No such file"):
         source.payloads(np.array([1, 0]))
+    os.mkfifo(images / "a" / "x.jpg")  # must not be waited for
+    with pytest.raises(RecordError, match="no ordinary file"):
+        ImageFiles(images).payloads(np.array([0]))
 
 
 def test_merged_sets_have_their_classes_one_after_the_other(folder: Path, images: Path) -> None:

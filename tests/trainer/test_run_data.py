@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import signal
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,7 +17,18 @@ import torch.distributed as dist
 from data_pipeline import FaceDataset
 from data_pipeline.damaged import TooManyDamaged
 from tests.ranks import run_ranks
-from tests.trainer.tiny import CLASSES, IMAGES, alone, arguments, events, losses, train_rank, write_tiny_set
+from tests.trainer.tiny import (
+    CLASSES,
+    ENDLESS,
+    IMAGES,
+    alone,
+    arguments,
+    events,
+    losses,
+    train_rank,
+    wait_for_step,
+    write_tiny_set,
+)
 from trainer.checkpoint import checkpoint_steps
 from trainer.config import load_config
 from trainer.errors import TrainerInputError
@@ -154,3 +169,53 @@ def test_small_identities_are_left_out(tmp_path: Path, data: Path) -> None:
 
     with pytest.raises(DatasetError, match=r"no identity has 9 images or more.*data\.min-images"):
         alone(arguments(tmp_path / "none", data, 16, "--data.min-images", "9"))
+
+
+def test_a_list_that_cannot_be_written_ends_all_ranks_with_what_was_learnt(tmp_path: Path) -> None:
+    data = spoil(write_tiny_set(tmp_path / "set"), list(range(0, IMAGES, 12)))
+    run = tmp_path / "run"
+    (run / "damaged.csv").mkdir(parents=True)
+    argv = arguments(run, data, 2, "--data.max-damaged", "0.5", "--training.steps", "60")
+    first, second = run_ranks(2, train_rank, argv)
+    assert first.startswith(f"TrainingFailed: {run / 'damaged.csv'}: ")
+    assert second == "FailedElsewhere: rank 0 failed"
+    steps = [event["step"] for event in events(run)]
+    assert list(checkpoint_steps(run)) == steps[-1:]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_stops_a_run_with_worker_processes(
+    tmp_path: Path, data: Path, number: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    argv = arguments(run, data, 16, "--data.decoder", "opencv", "--data.threads", "2", *ENDLESS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", *argv],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_step(run, 2)
+        os.killpg(process.pid, number)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, error) == (75, "")
+    assert list(checkpoint_steps(run)) == [events(run)[-1]["step"]]
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--data.image-size", "8", "8"], "image_size must be at least 16 16"),
+        (["--data.threads", "0"], "threads must be 1 or more"),
+        (["--data.max-damaged", "1"], "max.damaged must be at least 0 and below 1"),
+        (["--data.preset", "light", "--data.augment.grey", "0.1"], "preset must be left alone"),
+    ],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, data: Path, more: list[str], complaint: str) -> None:
+    with pytest.raises(TrainerInputError) as caught:
+        alone(arguments(tmp_path / "run", data, 16, *more))
+    assert re.search(complaint.replace("_", "."), str(caught.value))
