@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from data_pipeline.dali_pipeline import is_installed
 from launch.bench.loader_rivals import RIVALS, LoaderCase, anonymous_mib, batches
 from launch.errors import LaunchInputError
 
@@ -27,6 +28,7 @@ _WARM_UP_BATCHES = 8
 _DEADLINE_S = 600.0
 _PEER = "readers.mxnet"
 _BARE = ("bare DALI decoder", "bare OpenCV decoder")
+_WITH_DALI = (_BARE[0], _PEER)
 _RENDERED = (256, 16)
 
 
@@ -91,6 +93,9 @@ def loader(options: LoaderBenchOptions) -> int:
 
 def _measure(options: LoaderBenchOptions, folder: str) -> list[Rate]:
     names = [name for name in RIVALS if not options.only or name.startswith(options.only)]
+    if not is_installed():
+        print(f"DALI is not installed: without {', '.join(_WITH_DALI)}")
+        names = [name for name in names if name not in _WITH_DALI]
     cases = [
         LoaderCase(name, folder, threads, options.batch_size) for threads in options.threads for name in names
     ]
