@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from data_pipeline import image_header
+from data_pipeline.image_header import ImageHeader
 
 Encoded = npt.NDArray[np.uint8]
 
@@ -14,40 +14,13 @@ _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _START_OF_SCAN = 0xDA
-_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # among 0xc0 … 0xcf: Huffman tables, reserved, arithmetic conditioning
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
 
 
-@dataclass(frozen=True)
-class ImageHeader:
-    """format: "JPEG" or "PNG". size: (height, width)."""
-
-    format: str
-    size: tuple[int, int]
-
-
 def read_header(encoded: Encoded) -> ImageHeader | None:
-    """The header of a JPEG or PNG, or None if the bytes do not begin as either (ITU T.81 B.1, RFC 2083)."""
-    start = encoded[:24].tobytes()
-    if start.startswith(_PNG):
-        if len(start) < 24 or start[12:16] != b"IHDR":
-            return None
-        width, height = struct.unpack(">II", start[16:24])
-        return ImageHeader("PNG", (height, width))
-    if not start.startswith(_SOI):
-        return None
-    at = 2
-    while (found := _next_segment(encoded, at)) is not None:
-        marker, body, at = found
-        if marker == _START_OF_SCAN:
-            return None
-        if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
-            frame = encoded[body : body + 5].tobytes()
-            if len(frame) < 5:
-                return None
-            _, height, width = struct.unpack(">BHH", frame)
-            return ImageHeader("JPEG", (height, width))
-    return None
+    """The header of a JPEG or PNG, the formats whose end is known here; None for all else."""
+    header = image_header.read_header(encoded.tobytes())
+    return header if header is not None and header.format in ("jpeg", "png") else None
 
 
 def is_cut_off(encoded: Encoded) -> bool:

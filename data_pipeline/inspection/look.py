@@ -42,10 +42,10 @@ def look_at(encoded: Encoded, depth: Depth = "pixels") -> Look:
         # The decoder would say so on standard error, or fill it with grey.
         return Look(None, CUT_OFF if header else CANNOT_BE_DECODED)
     if header is not None:
-        if header.size[0] * header.size[1] > MAX_PIXELS:
-            return Look(None, "{} x {} pixels are stated in its header".format(*header.size))
+        if header.height * header.width > MAX_PIXELS:
+            return Look(None, f"{header.height} x {header.width} pixels are stated in its header")
         if depth == "headers":
-            return Look(header.size)
+            return Look((header.height, header.width))
     image = decode_image(encoded.data)
     if image is None:
         return Look(None, CANNOT_BE_DECODED)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.inspection.image_header import ImageHeader, is_cut_off, read_header
+from data_pipeline.inspection.image_header import is_cut_off, read_header
 
 
 def encoded(extension: str, height: int, width: int, *options: int) -> bytes:
@@ -28,12 +28,12 @@ def with_thumbnail(payload: bytes) -> bytes:
 
 
 KINDS = {
-    "baseline": ("JPEG", encoded(".jpg", 37, 50)),
-    "progressive": ("JPEG", encoded(".jpg", 37, 50, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
-    "restarts": ("JPEG", encoded(".jpg", 37, 50, cv2.IMWRITE_JPEG_RST_INTERVAL, 2)),
-    "thumbnail": ("JPEG", with_thumbnail(encoded(".jpg", 37, 50))),
-    "fill": ("JPEG", b"\xff\xd8\xff\xff\xff" + encoded(".jpg", 37, 50)[3:]),
-    "png": ("PNG", encoded(".png", 37, 50)),
+    "baseline": ("jpeg", encoded(".jpg", 37, 50)),
+    "progressive": ("jpeg", encoded(".jpg", 37, 50, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
+    "restarts": ("jpeg", encoded(".jpg", 37, 50, cv2.IMWRITE_JPEG_RST_INTERVAL, 2)),
+    "thumbnail": ("jpeg", with_thumbnail(encoded(".jpg", 37, 50))),
+    "fill": ("jpeg", b"\xff\xd8\xff\xff\xff" + encoded(".jpg", 37, 50)[3:]),
+    "png": ("png", encoded(".png", 37, 50)),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -42,7 +42,9 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 def test_format_and_size(kind: str) -> None:
     name, payload = KINDS[kind]
     assert cv2.imdecode(view(payload), cv2.IMREAD_COLOR).shape == (37, 50, 3)
-    assert read_header(view(payload)) == ImageHeader(name, (37, 50))
+    header = read_header(view(payload))
+    assert header is not None
+    assert (header.format, (header.height, header.width)) == (name, (37, 50))
 
 
 @every_kind
@@ -77,5 +79,5 @@ def test_mutated_bytes_raise_nothing(kind: str, changes: list[tuple[int, int]], 
         payload[place % len(payload)] = value
     for part in (bytes(payload), bytes(payload[: length % len(payload)])):
         header = read_header(view(part))
-        assert header is None or header.format in ("JPEG", "PNG")
+        assert header is None or header.format in ("jpeg", "png")
         assert is_cut_off(view(part)) in (True, False)
