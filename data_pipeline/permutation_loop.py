@@ -7,11 +7,9 @@ a signed and an unsigned number together.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 
+from data_pipeline.compiled import compiled_now
 from data_pipeline.hashing import Words
 from data_pipeline.permutation import LARGE
 
@@ -21,17 +19,7 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
-_Function = TypeVar("_Function")
-
-
-def _compile(function: _Function) -> _Function:
-    """Compiled at the first call, for this machine; later processes find it compiled."""
-    compiler: Any = numba.njit(nogil=True, cache=True)
-    compiled: _Function = compiler(function)
-    return compiled
-
-
-@_compile
+@compiled_now
 def _mix(word: np.uint64) -> np.uint64:
     word = word + _GOLDEN
     word = (word ^ (word >> _S30)) * _FIRST
@@ -39,7 +27,7 @@ def _mix(word: np.uint64) -> np.uint64:
     return word ^ (word >> _S31)
 
 
-@_compile
+@compiled_now
 def _width(size: np.uint64) -> np.uint64:
     width = np.uint64(np.ceil(np.sqrt(np.float64(size))))
     if width * width < size:
@@ -49,7 +37,7 @@ def _width(size: np.uint64) -> np.uint64:
     return width
 
 
-@_compile
+@compiled_now
 def forward(numbers: Words, sizes: Words, keys: Words, large: int, small: int, out: Words) -> None:
     """From places to what stands there."""
     size = width = height = _ZERO
@@ -75,7 +63,7 @@ def forward(numbers: Words, sizes: Words, keys: Words, large: int, small: int, o
         out[index] = number
 
 
-@_compile
+@compiled_now
 def backward(numbers: Words, sizes: Words, keys: Words, large: int, small: int, out: Words) -> None:
     """From what stands there to places."""
     size = width = height = _ZERO
