@@ -16,7 +16,7 @@ from data_pipeline.batching import Share
 from data_pipeline.choice import Choice, Chooser
 from data_pipeline.dali_pipeline import Graph, build, copy_output, decodes, feed
 from data_pipeline.normalise import normalise_into
-from data_pipeline.opencv_images import sound_image
+from data_pipeline.opencv_images import decoded, wrong_size
 from data_pipeline.pixel_settings import settings_of
 from data_pipeline.reused_memory import ReusedMemory
 
@@ -44,10 +44,7 @@ class DaliDecoder:
         failure: Exception | None = None
         while True:
             while failure is None and len(self._pending) < PREFETCHED:
-                try:
-                    self._start(self._chooser.choose(next(shares)))
-                except Exception as error:
-                    failure = error
+                failure = self._start_next(shares)
             if not self._pending:
                 assert failure is not None
                 raise failure
@@ -56,12 +53,8 @@ class DaliDecoder:
                 failure = self._start_again() or failure
                 continue
             done = self._pending.popleft()
-            if failure is None:
-                # The next batch is decoded while this one is used.
-                try:
-                    self._start(self._chooser.choose(next(shares)))
-                except Exception as error:
-                    failure = error
+            # The next batch is decoded while this one is used.
+            failure = failure or self._start_next(shares)
             yield done, images
             del done, images  # so that their memory can be handed out again
 
@@ -70,14 +63,19 @@ class DaliDecoder:
         self._pipeline = None
         self._pending.clear()
 
-    def _start(self, choice: Choice) -> None:
-        """Hand a batch to the pipeline."""
-        feed(self._pipeline, self._graph, choice.payloads, choice.parameters, finished=self._finished)
-        self._pending.append(choice)
-        # The first call starts as many batches as are prefetched, later ones one each.
-        if self._started or len(self._pending) == PREFETCHED:
-            self._pipeline.schedule_run()
-            self._started = True
+    def _start_next(self, shares: Iterator[Share]) -> Exception | None:
+        """Hand the next share's batch to the pipeline; what went wrong."""
+        try:
+            choice = self._chooser.choose(next(shares))
+            feed(self._pipeline, self._graph, choice.payloads, choice.parameters, finished=self._finished)
+            self._pending.append(choice)
+            # The first call starts as many batches as are prefetched, later ones one each.
+            if self._started or len(self._pending) == PREFETCHED:
+                self._pipeline.schedule_run()
+                self._started = True
+        except Exception as error:
+            return error
+        return None
 
     def _take(self) -> torch.Tensor | None:
         """The first pending batch's images, or None if damaged ones were found among the pending."""
@@ -126,20 +124,17 @@ class DaliDecoder:
         pending, self._pending = self._pending, deque()
         self._pipeline = build(self._graph, PREFETCHED, finished=self._finished)
         self._started = False
+        failure: Exception | None = None
         for choice in pending:
-            try:
-                self._start(self._chooser.choose(choice.share))
-            except Exception as error:
-                return error
-        return None
+            failure = failure or self._start_next(iter([choice.share]))
+        return failure
 
     def _note_sizes(self, choice: Choice, sizes: npt.NDArray[np.int64]) -> None:
         """Note images of another size than the set's."""
         height, width = self._graph.worked_size
         for place in np.flatnonzero((sizes != (height, width)).any(axis=1)).tolist():
-            found = f"{sizes[place, 0]} x {sizes[place, 1]}"
-            reason = f"its image has {found} pixels, not {height} x {width} as the others"
-            self._chooser.damaged.add(int(choice.indices[place]), reason)
+            found = int(sizes[place, 0]), int(sizes[place, 1])
+            self._chooser.damaged.add(int(choice.indices[place]), wrong_size(found, (height, width)))
 
     def _blame(self) -> None:
         """Note the images at which DALI may have stopped: those of another size and those it refuses alone,
@@ -150,15 +145,16 @@ class DaliDecoder:
             for choice in self._pending
             for payload, index in zip(choice.payloads, choice.indices.tolist(), strict=True)
         ]
-        looks = [(payload, index, sound_image(payload, self._graph.stored)) for payload, index in images]
-        # Those that OpenCV refuses as well are most likely it: asking DALI about each image takes long.
-        suspects = [(payload, index, look) for payload, index, look in looks if isinstance(look, str)]
-        refused = [
-            (index, reason)
-            for payload, index, reason in suspects
-            if " pixels, not " in reason or not decodes(payload)
-        ]
+        refused: dict[int, str] = {}
+        for payload, index in images:
+            image = decoded(payload)
+            if isinstance(image, str):
+                # OpenCV refuses it: most likely it is this one. Asking DALI about each image takes long.
+                if not decodes(payload):
+                    refused[index] = image
+            elif self._graph.stored not in (None, image.shape[:2]):
+                refused[index] = wrong_size((image.shape[0], image.shape[1]), self._graph.worked_size)
         if not refused:
-            refused = [(index, BY_DALI) for payload, index in images if not decodes(payload)]
-        for index, reason in refused:
+            refused = {index: BY_DALI for payload, index in images if not decodes(payload)}
+        for index, reason in refused.items():
             self._chooser.damaged.add(index, reason)

@@ -89,8 +89,6 @@ class TrainLoader:
             )
         if order.num_images != source.num_images:
             raise ValueError(f"the order is of {order.num_images} images, the set has {source.num_images}")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank must be between 0 and {world_size - 1}, got {rank}")
         self._device = device or torch.device("cpu")
         self._batching = Batching(order, batch_size, rank, world_size, last)
         self._position = position

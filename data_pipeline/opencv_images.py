@@ -40,25 +40,28 @@ def opencv_batch(
     images = np.zeros((len(payloads), *size, 3), dtype=np.uint8)
     damaged: dict[int, str] = {}
     for place, payload in enumerate(payloads):
-        image = sound_image(payload, stored)
+        image = decoded(payload)
         if isinstance(image, str):
             damaged[place] = image
             continue
         if stored is None:
             image = resize(image, size)
+        elif image.shape[:2] != stored:
+            damaged[place] = wrong_size((image.shape[0], image.shape[1]), stored)
+            continue
         image = crop(change_image(image, changes[place]), size)
         images[place] = image[:, ::-1] if parameters.mirror[place] else image
     return images, damaged
 
 
-def sound_image(payload: npt.NDArray[np.uint8], stored: tuple[int, int] | None) -> Images | str:
-    """The image, or what is wrong with it."""
+def decoded(payload: npt.NDArray[np.uint8]) -> Images | str:
+    """The image, uint8 [H, W, 3] RGB, or what is wrong with it."""
     if reason := damage(payload):
         return reason
     image = decode_image(payload.data)
-    if image is None:
-        return "its image cannot be decoded"
-    if stored is not None and image.shape[:2] != stored:
-        found = f"{image.shape[0]} x {image.shape[1]}"
-        return f"its image has {found} pixels, not {stored[0]} x {stored[1]} as the others"
-    return image
+    return "its image cannot be decoded" if image is None else image
+
+
+def wrong_size(found: tuple[int, int], stored: tuple[int, int]) -> str:
+    """What is wrong with an image of this (height, width) in a set whose images have another."""
+    return f"its image has {found[0]} x {found[1]} pixels, not {stored[0]} x {stored[1]} as the others"
