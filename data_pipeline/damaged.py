@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.errors import DataInputError
-from data_pipeline.source import ImageSource, Ints
+from data_pipeline.source import ImageSource, Ints, Origin
 
 _NAMED = 3
 
@@ -20,14 +19,14 @@ class TooManyDamaged(DataInputError):
 
 
 @dataclass(frozen=True)
-class DamagedRow:
-    """A damaged image: its file, the byte at which its record starts, key, class, and what is wrong."""
+class DamagedRecord:
+    """An image that cannot be used, where it is, and why."""
 
-    file: Path
-    offset: int
-    key: int
-    label: int
+    origin: Origin
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.reason}"
 
 
 class DamagedImages:
@@ -72,14 +71,13 @@ class DamagedImages:
         self.reasons = shared
         return new
 
-    def row(self, index: int) -> DamagedRow:
-        """One image for a list of them."""
-        origin = self._source.origin(index)
-        return DamagedRow(origin.file, origin.offset, origin.key, origin.label, self.reasons[index])
+    def record(self, index: int) -> DamagedRecord:
+        """One of them."""
+        return DamagedRecord(self._source.origin(index), self.reasons[index])
 
     def describe(self, index: int) -> str:
         """File, byte, key, class and what is wrong, in one line."""
-        return f"{self._source.origin(index)}: {self.reasons[index]}"
+        return str(self.record(index))
 
     def check(self, max_damaged: float) -> None:
         """Raise TooManyDamaged, naming the first ones, if they are more than this part of the set."""

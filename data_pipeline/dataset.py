@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from data_pipeline.image_table import (
 )
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import Ints, RecordReader
-from data_pipeline.source import Origin, Payloads
+from data_pipeline.source import Origin, Payloads, SourceBase
 from data_pipeline.table_store import State, stored_table
 
 __all__ = ["FaceDataset", "FaceDatasetWriter", "write_dataset"]
@@ -31,7 +29,7 @@ _SOME_BYTES = 1 << 16
 _ADVICE = "`cosface inspect` lists all damaged records; copy the file again, or leave them out"
 
 
-class FaceDataset:
+class FaceDataset(SourceBase):
     """Labelled images of a record folder, by index 0..num_images-1; made by `FaceDataset.open`.
 
     labels: int32 [num_images], the class of each image, not to be written. image_size: (height, width) as
@@ -165,14 +163,6 @@ class FaceDataset:
         """Let go of the record files."""
         for file in self.files:
             file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[object, tuple[Path, int]]:
         return _reopen, (self.folder.absolute(), self._min_images)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -14,14 +12,14 @@ from data_pipeline.decode import decode_image
 from data_pipeline.errors import DataInputError, DatasetError, RecordError
 from data_pipeline.image_tree import find_images
 from data_pipeline.regular_file import open_regular
-from data_pipeline.source import Ints, Origin, Payloads
+from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
 USUAL_SIZE = (112, 112)
 _SAMPLED = 256
 _LARGEST_FILE = 64 << 20
 
 
-class ImageFiles:
+class ImageFiles(SourceBase):
     """FOLDER/identity/file, classes and images in the order of their names; an `ImageSource`.
 
     If a sample of the images has one size, that is `image_size` and every other size is damage; otherwise
@@ -90,28 +88,6 @@ class ImageFiles:
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]."""
         return np.bincount(self._labels, minlength=self.num_classes).astype(np.int64)
-
-    @property
-    def stored_bytes(self) -> int:
-        """0: the files are not looked at."""
-        return 0
-
-    def will_need(self, first: int, last: int) -> None:
-        """Nothing: files are read whole."""
-
-    def expect_random_reads(self) -> None:
-        """Nothing: files are read whole."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _sample_sizes(self) -> tuple[bool, tuple[int, int]]:
         sizes = set()

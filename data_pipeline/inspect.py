@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipeline.damaged import DamagedRecord
 from data_pipeline.inspection.duplicates import Duplicates, find_duplicates
 from data_pipeline.inspection.look import Depth
 from data_pipeline.inspection.opening import open_set
 from data_pipeline.inspection.report import DatasetReport, PairFacts
-from data_pipeline.inspection.scan import DamagedRecord, Scan, scan_images
+from data_pipeline.inspection.scan import Scan, scan_images
 from data_pipeline.inspection.verify import alike, same_files, same_pixels
 from data_pipeline.pairs import PairSet
 from data_pipeline.source import ImageSource, Origin

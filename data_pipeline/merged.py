@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline.source import ImageSource, Ints, Origin, Payloads
+from data_pipeline.source import ImageSource, Ints, Origin, Payloads, SourceBase
 
 
-class MergedSource:
+class MergedSource(SourceBase):
     """An `ImageSource` of others. Class c of the k-th set becomes c plus the classes of the sets before it,
     and so do images; nobody is looked for in two sets.
     """

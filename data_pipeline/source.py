@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -82,3 +83,29 @@ class ImageSource(Protocol):
 
     def close(self) -> None:
         """Let go of files."""
+
+
+class SourceBase:
+    """What an `ImageSource` is that holds nothing open and gains nothing from hints; a context manager."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """0: unknown, or on no disk."""
+        return 0
+
+    def will_need(self, first: int, last: int) -> None:
+        """Nothing can be made ready."""
+
+    def expect_random_reads(self) -> None:
+        """Nothing can be made ready."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -32,7 +32,7 @@ class DamageWatch:
         told = ranks.gather([stop, damaged.news()])
         new = damaged.take_in([(int(index), str(why)) for _, news in told for index, why in news])
         with ranks.agreed():
-            self._report.damaged([damaged.row(index) for index in new])
+            self._report.damaged([damaged.record(index) for index in new])
         with ranks.agreed():
             damaged.check(self._job.config.data.max_damaged)
         return any(wants_to for wants_to, _ in told)

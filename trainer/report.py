@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import astuple
 from types import TracebackType
 from typing import Any, Self
 
-from data_pipeline.damaged import DamagedRow
+from data_pipeline.damaged import DamagedRecord
 from trainer.classifier import theory_warnings
 from trainer.config import to_toml
 from trainer.job import Job, StepResult
@@ -64,16 +65,14 @@ class Report:
                 event[name] = value
         self._events.write(event)
 
-    def damaged(self, rows: Sequence[DamagedRow]) -> None:
+    def damaged(self, records: Sequence[DamagedRecord]) -> None:
         """These images were found damaged, and others are taken in their places: told, listed, counted."""
-        self._damaged += len(rows)
-        for row in rows:
-            place = f"{row.file}: byte {row.offset}: record {row.key} of class {row.label}"
-            self._progress.say(
-                f"damaged, the next image of the order is taken instead: {place}: {row.reason}"
-            )
+        self._damaged += len(records)
+        for record in records:
+            self._progress.say(f"damaged, the next image of the order is taken instead: {record}")
         if self._run:
-            self._run.add_to_csv("damaged.csv", rows)
+            rows = [(*astuple(record.origin), record.reason) for record in records]
+            self._run.add_to_csv("damaged.csv", ("file", "offset", "key", "label", "reason"), rows)
 
     def evaluate(self) -> None:
         """Verify on the run's pair sets, unless a run that went before did; every rank embeds its part."""

@@ -9,7 +9,6 @@ damaged.csv      images that could not be used      lock           held by rank 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import fcntl
 import io
 import json
@@ -77,8 +76,8 @@ class RunDirectory:
         """Replace a file of the folder by a value as JSON."""
         self.write(name, json.dumps(value, indent=1) + "\n")
 
-    def add_to_csv(self, name: str, rows: Sequence[Any]) -> None:
-        """Append dataclass instances to a table of their fields, but for those that it has already."""
+    def add_to_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Append rows to a table that begins with the header, but for those that it has already."""
         file = self.folder / name
         try:
             before = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
@@ -86,8 +85,8 @@ class RunDirectory:
             text = io.StringIO()
             table = csv.writer(text, lineterminator="\n")
             if not before and rows:
-                table.writerow([field.name for field in dataclasses.fields(rows[0])])
-            table.writerows(dataclasses.astuple(row) for row in rows)
+                table.writerow(header)
+            table.writerows(rows)
             lines = [line for line in text.getvalue().splitlines() if line not in told]
             self.write(name, before + "".join(f"{line}\n" for line in lines))
         except OSError as error:

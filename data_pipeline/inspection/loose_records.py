@@ -13,7 +13,7 @@ from data_pipeline.errors import RecordError
 from data_pipeline.folder_layout import EXACT_IN_FLOAT32, read_property
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import RecordReader
-from data_pipeline.source import Ints, Origin, Payloads
+from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
 Flags = npt.NDArray[np.bool_]
 
@@ -23,7 +23,7 @@ _CHUNK = 1 << 16
 _SAMPLED = 1000
 
 
-class LooseRecords:
+class LooseRecords(SourceBase):
     """An `ImageSource` over every record of the index but header and identity records.
 
     A label is what the image's own record states, UNKNOWN if that is damaged or no class that the set can
@@ -103,12 +103,6 @@ class LooseRecords:
     def stored_bytes(self) -> int:
         """Bytes of the record file."""
         return self.file.size
-
-    def will_need(self, first: int, last: int) -> None:
-        """It is read from its start to its end."""
-
-    def expect_random_reads(self) -> None:
-        """It is read from its start to its end."""
 
     def close(self) -> None:
         """Let go of the file."""

@@ -15,7 +15,7 @@ from data_pipeline.errors import PairSetError, RecordError
 from data_pipeline.inspection.loose_records import LooseRecords
 from data_pipeline.pairs import PairSet, read_bin
 from data_pipeline.record_file import RecordFile
-from data_pipeline.source import ImageSource, Ints, Origin, Payloads
+from data_pipeline.source import ImageSource, Ints, Origin, Payloads, SourceBase
 from data_pipeline.sources import open_source
 
 
@@ -67,7 +67,7 @@ def _stated_labels(dataset: FaceDataset, indices: Ints) -> npt.NDArray[np.float3
     return labels
 
 
-class PairImages:
+class PairImages(SourceBase):
     """The images of a `.bin` as an `ImageSource`: two a pair, the pair's number their class."""
 
     uniform = False
@@ -113,12 +113,3 @@ class PairImages:
     def stored_bytes(self) -> int:
         """What the encoded images take, one that is used twice counted twice."""
         return sum(map(len, self._pairs.images))
-
-    def will_need(self, first: int, last: int) -> None:
-        """All is in memory."""
-
-    def expect_random_reads(self) -> None:
-        """All is in memory."""
-
-    def close(self) -> None:
-        """Nothing is open."""

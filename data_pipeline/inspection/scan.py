@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from data_pipeline.damaged import DamagedRecord
 from data_pipeline.errors import RecordError
 from data_pipeline.inspection.complaints import Complaints
 from data_pipeline.inspection.look import Depth, Look, look_at
@@ -19,14 +20,6 @@ from data_pipeline.source import ImageSource, Ints, Origin
 
 _BATCH = 1024
 _PER_TASK = 32
-
-
-@dataclass(frozen=True)
-class DamagedRecord:
-    """An image that cannot be used, where it is, and why."""
-
-    origin: Origin
-    reason: str
 
 
 @dataclass(frozen=True)

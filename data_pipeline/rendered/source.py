@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from data_pipeline.errors import DataInputError
 from data_pipeline.rendered.face import render_jpeg
 from data_pipeline.rendered.quick import quick_jpegs
-from data_pipeline.source import Ints, Origin, Payloads
+from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
 Style = Literal["drawn", "quick"]
 
@@ -30,7 +29,7 @@ _PATTERN = re.compile(r"rendered:(\d+)x(\d+)(?:@(\d+))?((?:,[^,]*)*)", re.ASCII)
 _PER_TASK = 32
 
 
-class RenderedFaces:
+class RenderedFaces(SourceBase):
     """`identities` identities of `views` views each, an `ImageSource`: image i is view i mod views of
     identity, and class, i div views.
 
@@ -134,30 +133,11 @@ class RenderedFaces:
         """Number of images of each class, int64 [num_classes]: views."""
         return np.full(self.num_classes, self.views, dtype=np.int64)
 
-    @property
-    def stored_bytes(self) -> int:
-        """0: it lies on no disk."""
-        return 0
-
-    def will_need(self, first: int, last: int) -> None:
-        """Nothing can be made ready."""
-
-    def expect_random_reads(self) -> None:
-        """Nothing can be made ready."""
-
     def close(self) -> None:
         """End the threads."""
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         return _remade, (self.identities, self.views, self.seed, self.size, self.style, self.num_threads)

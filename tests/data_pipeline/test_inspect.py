@@ -13,10 +13,10 @@ import pytest
 
 from data_pipeline import DatasetError, FaceDataset, RecordWriter, write_dataset
 from data_pipeline.commands import InspectOptions, inspect
+from data_pipeline.damaged import DamagedRecord
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import DataInputError, PairSetError
 from data_pipeline.inspect import DatasetReport, inspect_dataset
-from data_pipeline.inspection.scan import DamagedRecord
 from data_pipeline.inspection.text import render
 from data_pipeline.pairs import PairSet, write_bin
 from data_pipeline.rendered import render_face, render_jpeg
