@@ -23,10 +23,11 @@ from data_pipeline.errors import DataInputError
 from data_pipeline.normalise import normalise_into
 from data_pipeline.opencv_images import opencv_batch
 from data_pipeline.reused_memory import ReusedMemory
+from data_pipeline.workers import signals_held
 
 DEADLINE_S = 600.0
 _AHEAD = 2
-_RUNS_OWN = (signal.SIGINT, signal.SIGTERM)
+_RUNS_OWN = {signal.SIGINT, signal.SIGTERM}
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ class OpenCVDecoder:
             worker_init_fn=_prepare_worker,
             timeout=DEADLINE_S,
         )
-        with _signals_held():
+        # Ctrl-C and a scheduler's SIGTERM go to the whole group, and it is the run that decides when workers
+        # end: they start with both held back, and then ignore them.
+        with signals_held(_RUNS_OWN):
             self._workers = iter(loader)
         for decoded in self._workers:
             if isinstance(decoded, DataInputError):
@@ -108,21 +111,6 @@ class OpenCVDecoder:
         if workers is not None and hasattr(workers, "_shutdown_workers"):
             with contextlib.suppress(RuntimeError):
                 workers._shutdown_workers()
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Workers start with signals held back and then ignore them: Ctrl-C and a scheduler's SIGTERM go to the
-    whole group, and it is the run that decides when they end.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _RUNS_OWN)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _prepare_worker(_: int) -> None:

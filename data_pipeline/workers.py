@@ -47,7 +47,7 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) ->
     try:
         for chunk in chunks:
             # The first chunk starts the processes, which take over what is blocked here.
-            with _without_interrupts():
+            with signals_held({signal.SIGINT}):
                 pending.append(pool.submit(run, chunk))
             if len(pending) >= workers * CHUNKS_AHEAD:
                 yield from pending.popleft().result()
@@ -58,8 +58,12 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) ->
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def signals_held(signals: set[signal.Signals]) -> Iterator[None]:
+    """Processes that are started meanwhile begin with these signals held back."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
