@@ -11,6 +11,7 @@ from typing import Self
 
 from data_pipeline.errors import DatasetError
 from data_pipeline.folder_layout import EXACT_IN_FLOAT32
+from data_pipeline.output_folder import in_use, is_in_use
 from data_pipeline.record_writer import RecordWriter, encode
 
 
@@ -35,8 +36,8 @@ class FaceDatasetWriter:
         self._counts = [0] * (num_classes or 0)
         self.temporary = self.folder.parent / f".{self.folder.name}.{os.getpid()}.tmp"
         try:
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-                raise DatasetError(f"{folder}: already exists; name another folder or remove this one")
+            if is_in_use(self.folder):
+                raise in_use(folder)
             shutil.rmtree(self.temporary, ignore_errors=True)
             self.temporary.mkdir(parents=True)
         except OSError as error:

@@ -21,6 +21,7 @@ from typing import IO, Any
 from data_pipeline.durable import open_cut, sync, write_durably
 from data_pipeline.errors import DatasetError
 from data_pipeline.folder_lock import HeldByAnother, lock_folder
+from data_pipeline.output_folder import in_use, is_in_use
 
 COMMIT_INTERVAL_S = 2.0
 
@@ -46,9 +47,9 @@ class PackWork:
         self._log: IO[bytes] | None = None
         self._committed = 0
         self._last_commit = time.monotonic()
-        taken = _in_use(self.out)
+        taken = _is_in_use(self.out)
         if taken and not self.folder.exists():
-            raise DatasetError(f"{out}: already exists; name another folder or remove this one")
+            raise in_use(out)
         try:
             with self.writing():
                 self._lock = lock_folder(self.folder)
@@ -67,7 +68,7 @@ class PackWork:
         # Killed between the last rename and the end, OUT is whole and only this folder is left.
         self.is_whole = taken and stored == self._manifest and not self.set_folder.exists()
         if taken and not self.is_whole:
-            raise DatasetError(f"{self.out}: already exists; name another folder or remove this one")
+            raise in_use(self.out)
         if not taken and (stored is None or not self.set_folder.exists()):
             with self.writing():
                 self._start()
@@ -113,9 +114,7 @@ class PackWork:
             del self.results[:]
             self._places.clear()
             if self.is_whole:
-                raise DatasetError(
-                    f"{self.out}: already exists; name another folder or remove this one"
-                ) from None
+                raise in_use(self.out) from None
         self._done = files, log_bytes, record_bytes
         self._committed = files
         if self.is_whole:
@@ -238,9 +237,9 @@ class PackWork:
             raise DatasetError(f"{self.out}: cannot be written: {error.strerror or error}{kept}") from None
 
 
-def _in_use(out: Path) -> bool:
+def _is_in_use(out: Path) -> bool:
     try:
-        return out.exists() and (not out.is_dir() or any(out.iterdir()))
+        return is_in_use(out)
     except OSError as error:
         raise DatasetError(f"{out}: cannot be read: {error.strerror}") from None
 

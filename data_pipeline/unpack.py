@@ -16,6 +16,7 @@ import numpy as np
 from data_pipeline.dataset import FaceDataset
 from data_pipeline.errors import DatasetError, RecordError
 from data_pipeline.image_header import read_header
+from data_pipeline.output_folder import in_use, is_in_use
 from data_pipeline.pack import IDENTITIES_FILE
 from data_pipeline.pairs import read_bin
 from data_pipeline.progress import track
@@ -108,8 +109,8 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """A folder that becomes `out` at the end, or is gone if there is none."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise DatasetError(f"{out}: already exists; name another folder or remove this one")
+        if is_in_use(out):
+            raise in_use(out)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
