@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data_pipeline.durable import sync
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.ranks import Ranks
 from trainer.shards import read_classes, shard_name, write_shard
@@ -153,11 +154,11 @@ def save_checkpoint(run: Path, state: SavedState, tensors: Tensors, ranks: Ranks
             if ranks.is_first:
                 text = replace(state, world_size=ranks.world_size, files=entries).to_json()
                 (temporary / STATE).write_text(text, encoding="utf-8")
-                _to_disk(temporary / STATE)
-                _to_disk(temporary)
+                sync(temporary / STATE)
+                sync(temporary)
                 shutil.rmtree(final, ignore_errors=True)
                 os.replace(temporary, final)
-                _to_disk(final.parent)
+                sync(final.parent)
                 for old in list(checkpoint_steps(run).values())[:-keep]:
                     _remove(old)
     except BaseException:
@@ -179,7 +180,7 @@ def _write_own(folder: Path, state: SavedState, tensors: Tensors, ranks: Ranks) 
             files.append(folder / name)
             save_file({key: value.contiguous() for key, value in content.items()}, files[-1])
     for file in files:
-        _to_disk(file)
+        sync(file)
     return {file.name: asdict(FileEntry(file.stat().st_size, _crc32(file))) for file in files}
 
 
@@ -189,14 +190,6 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(going, ignore_errors=True)
     os.replace(checkpoint, going)
     shutil.rmtree(going, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _crc32(file: Path) -> int:
