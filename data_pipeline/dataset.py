@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from data_pipeline.dataset_writer import FaceDatasetWriter, write_dataset
-from data_pipeline.errors import DatasetError
+from data_pipeline.errors import DatasetError, RecordError
 from data_pipeline.folder_layout import check_classes, find_images, read_property, size_of_first
 from data_pipeline.image_table import (
     MAX_FILES,
@@ -20,6 +22,7 @@ from data_pipeline.image_table import (
 )
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import Ints, RecordReader
+from data_pipeline.sets.identities import read_identities
 from data_pipeline.source import Origin, Payloads, SourceBase
 from data_pipeline.table_store import State, stored_table
 
@@ -158,6 +161,41 @@ class FaceDataset(SourceBase):
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]."""
         return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+
+    def identity_names(self) -> list[str] | None:
+        """The names in `identities.csv`, [num_classes]; None if it is none or leaves a class out."""
+        names = read_identities(self.file.parent)
+        if names is None or len(names) < self.num_classes:
+            return None
+        if not self._min_images:
+            stated: Iterable[int] = range(self.num_classes)
+            fits = len(names) == self.num_classes
+        else:
+            # Classes were numbered anew; the records still have the old numbers.
+            stated, fits = self._stated_classes(), True
+        found = [names[label] for label in stated if label in names]
+        return found if fits and len(found) == self.num_classes else None
+
+    def _stated_classes(self) -> list[int]:
+        """What the records of each class say that it is, [num_classes]."""
+        firsts = np.unique(self.labels, return_index=True)[1]
+        stated = np.zeros(len(firsts), dtype=np.int64)
+        for number in range(len(self.files)):
+            here = np.flatnonzero(self._table.place[firsts] >> OFFSET_BITS == number)
+            try:
+                stated[here] = self.files[number].locate(self._table.place[firsts[here]] & OFFSET_MASK).label
+            except RecordError:
+                for label in here.tolist():
+                    stated[label] = self._first_readable(np.flatnonzero(self.labels == label))
+        return stated.tolist()
+
+    def _first_readable(self, indices: Ints) -> int:
+        """What the first of these images' records that is not damaged says of its class, or -1."""
+        for index in indices.tolist():
+            file, offset = self._table.where(index)
+            with contextlib.suppress(RecordError):
+                return int(self.files[file].locate(np.array([offset])).label[0])
+        return -1
 
     def close(self) -> None:
         """Let go of the record files."""

@@ -89,6 +89,11 @@ class ImageFiles(SourceBase):
         """Number of images of each class, int64 [num_classes]."""
         return np.bincount(self._labels, minlength=self.num_classes).astype(np.int64)
 
+    def identity_names(self) -> list[str]:
+        """The identities' folders, [num_classes]."""
+        firsts = np.unique(self._labels, return_index=True)[1]
+        return [self.path(index).relative_to(self.folder).parts[0] for index in firsts.tolist()]
+
     def _sample_sizes(self) -> tuple[bool, tuple[int, int]]:
         sizes = set()
         for index in np.unique(np.linspace(0, self.num_images - 1, _SAMPLED).astype(np.int64)).tolist():

@@ -61,6 +61,16 @@ class MergedSource(SourceBase):
         """Number of images of each class, int64 [num_classes]."""
         return np.concatenate([part.class_counts() for part in self.parts])
 
+    def identity_names(self) -> list[str] | None:
+        """The names of all sets' identities, [num_classes]; None if a set has none. Some may come twice."""
+        names: list[str] = []
+        for part in self.parts:
+            own = part.identity_names()
+            if own is None:
+                return None
+            names += own
+        return names
+
     @property
     def stored_bytes(self) -> int:
         """Bytes of all."""

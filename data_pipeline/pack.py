@@ -26,11 +26,11 @@ from data_pipeline.landmarks import Landmarks
 from data_pipeline.pack_work import PackWork
 from data_pipeline.prepare import Alignment, Preparation, Prepared, prepare_item
 from data_pipeline.progress import track
+from data_pipeline.sets.identities import IDENTITIES_FILE
 from data_pipeline.workers import default_workers, ordered_map
 
 __all__ = ["IDENTITIES_FILE", "SKIPPED_FILE", "PackReport", "find_images", "pack"]
 
-IDENTITIES_FILE = "identities.csv"
 SKIPPED_FILE = "skipped.csv"
 
 

@@ -71,6 +71,12 @@ class ImageSource(Protocol):
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]."""
 
+    def identity_names(self) -> list[str] | None:
+        """The name of each class's identity, [num_classes], if the set knows names; made when asked for.
+
+        Names that are no UTF-8 hold lone surrogates, as `os.fsdecode` makes them.
+        """
+
     @property
     def stored_bytes(self) -> int:
         """What the images take on a disk, as far as known without looking; 0 for what lies on none."""
@@ -86,7 +92,13 @@ class ImageSource(Protocol):
 
 
 class SourceBase:
-    """What an `ImageSource` is that holds nothing open and gains nothing from hints; a context manager."""
+    """What an `ImageSource` is that names nobody, holds nothing open and gains nothing from hints; a context
+    manager.
+    """
+
+    def identity_names(self) -> list[str] | None:
+        """None: nobody is named."""
+        return None
 
     @property
     def stored_bytes(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from data_pipeline.dataset import FaceDataset
 from data_pipeline.errors import DatasetError, RecordError
 from data_pipeline.image_header import read_header
 from data_pipeline.output_folder import in_use, is_in_use
-from data_pipeline.pack import IDENTITIES_FILE
 from data_pipeline.pairs import read_bin
 from data_pipeline.progress import track
 
@@ -63,7 +61,7 @@ def unpack_records(path: Path, out: Path) -> UnpackReport:
     damaged: list[str] = []
     written = 0
     with FaceDataset.open(path) as dataset, _new_folder(out) as folder:
-        names = _identity_names(path, dataset.num_classes)
+        names = _folder_names(dataset)
         used = np.flatnonzero(dataset.class_counts()).tolist()
         for label in used:
             (folder / names[label]).mkdir()
@@ -81,21 +79,18 @@ def unpack_records(path: Path, out: Path) -> UnpackReport:
     return UnpackReport(written, len(used), damaged)
 
 
-def _identity_names(path: Path, num_classes: int) -> list[str]:
+def _folder_names(dataset: FaceDataset) -> list[str]:
     """The folder names that `pack` noted, if they are names and sort as the classes do; else numbers."""
-    digits = len(str(num_classes - 1))
-    numbers = [f"{label:0{digits}}" for label in range(num_classes)]
-    table = (path if path.is_dir() else path.parent) / IDENTITIES_FILE
-    try:
-        with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            names = [row[1] for row in list(csv.reader(file))[1:]]
-    except (OSError, IndexError, csv.Error):
+    digits = len(str(dataset.num_classes - 1))
+    numbers = [f"{label:0{digits}}" for label in range(dataset.num_classes)]
+    names = dataset.identity_names()
+    if names is None:
         return numbers
     harmless = all(
         name and not name.startswith(".") and not set("/\\\0") & set(name) and len(os.fsencode(name)) <= 255
         for name in names
     )
-    in_order = len(names) == num_classes and all(a < b for a, b in pairwise(names))
+    in_order = all(a < b for a, b in pairwise(names))
     return names if harmless and in_order else numbers
 
 

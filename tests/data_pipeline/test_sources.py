@@ -266,3 +266,38 @@ def test_a_large_set_is_opened_from_its_table(
 
 def _always_persisting(state, build):  # type: ignore[no-untyped-def]
     return stored_table(state, build, persisted_from=0)
+
+
+def test_identities_have_the_names_that_the_set_knows(folder: Path, images: Path, tmp_path: Path) -> None:
+    assert ImageFiles(images).identity_names() == ["a", "b", "c"]
+    assert ImageFiles(images, min_images=2).identity_names() == ["b", "c"]
+    with FaceDataset.open(folder) as dataset:
+        assert dataset.identity_names() is None  # no list
+    assert open_source(["rendered:7x3"]).identity_names() is None
+    (folder / "identities.csv").write_text("class,folder\n0,ann\n1,bo\n2,cy\n3,di\n4,ed\n")
+    assert open_source([folder]).identity_names() == ["ann", "bo", "cy", "di", "ed"]
+    assert open_source([folder], min_images=2).identity_names() == ["ann", "di"]
+    merged = open_source([images, folder])
+    assert merged.identity_names() == ["a", "b", "c", "ann", "bo", "cy", "di", "ed"]
+    assert open_source([images, "rendered:7x3,size=20"]).identity_names() is None
+    assert pickle.loads(pickle.dumps(merged)).identity_names() == merged.identity_names()
+
+
+def test_a_damaged_record_does_not_hide_its_identity_name(folder: Path) -> None:
+    (folder / "identities.csv").write_text("class,folder\n0,ann\n1,bo\n2,cy\n3,di\n4,ed\n")
+    with FaceDataset.open(folder, min_images=2) as dataset:
+        with (folder / "train.rec").open("r+b") as stream:
+            stream.seek(dataset.offset(0))
+            stream.write(b"spoilt!!")
+        assert dataset.identity_names() == ["ann", "di"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "class,folder\n", "class,folder\n0,ann\n", "class,folder\nx,ann\n", "class\n0\n1\n2\n3\n4\n"]
+    + ["class,folder\n" + "".join(f"{label},x\n" for label in labels) for labels in ("01233", "012345")],
+)
+def test_a_list_that_does_not_name_every_class_names_nobody(folder: Path, text: str) -> None:
+    (folder / "identities.csv").write_text(text)
+    with FaceDataset.open(folder) as dataset:
+        assert dataset.identity_names() is None

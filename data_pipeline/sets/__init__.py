@@ -1,0 +1,1 @@
+"""What is trained on: sets of labelled images, by index."""
