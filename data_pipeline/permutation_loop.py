@@ -1,8 +1,7 @@
 """The keyed permutation of permutation.py as loops that numba compiles: index by index, without the GIL.
 
 numbers, out: uint64 [n]; sizes, keys: uint64 [1] or [n]; large, small: rounds of sizes from LARGE on and of
-smaller ones. Everything stays uint64: numba makes a float of
-a signed and an unsigned number together.
+smaller ones. Everything stays uint64: numba makes a float of a signed and an unsigned number together.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import numpy as np
 
 from data_pipeline.compiled import compiled_now
 from data_pipeline.hashing import Words
-from data_pipeline.permutation import LARGE
 
+LARGE = 1024
 _ONE, _ZERO, _LARGE = np.uint64(1), np.uint64(0), np.uint64(LARGE)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
