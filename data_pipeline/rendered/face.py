@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.rendered import features, hair, scene
+import data_pipeline.rendered.features as features
+import data_pipeline.rendered.hair as hair
+import data_pipeline.rendered.scene as scene
 from data_pipeline.rendered.identity import draw_identity
 from data_pipeline.rendered.nuisance import draw_view
 from data_pipeline.rendered.sketch import Sketch

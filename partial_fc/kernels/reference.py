@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+import partial_fc.kernels.rows_torch as rows_torch
 from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
-from partial_fc.kernels import rows_torch
 from partial_fc.numerics import inverse_norms, row_norms
 from partial_fc.optim import Move
 

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from torch import Tensor
 
-from partial_fc.kernels import rows_torch
+import partial_fc.kernels.rows_torch as rows_torch
 
 _COMPILERS = {"cpu": "numba", "cuda": "triton"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partial_fc.kernels import loops
+import partial_fc.kernels.loops as loops
 from partial_fc.kernels.loops import Array
 from partial_fc.kernels.rows_torch import Rows
 

@@ -12,8 +12,8 @@ from typing import Any
 import triton.language as tl
 from torch import Tensor
 
-from partial_fc import numerics
-from partial_fc.kernels import rows_torch
+import partial_fc.kernels.rows_torch as rows_torch
+import partial_fc.numerics as numerics
 from partial_fc.kernels.rows_torch import Rows
 from partial_fc.kernels.triton_parts import device_of, jit, power_of_2, rounded
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import torch
 
+import partial_fc.kernels.rows_triton as rows_triton
 from partial_fc.batch import Backpropagated, Batch, NegativeSums, Shard
-from partial_fc.kernels import rows_triton
 from partial_fc.kernels.arena import Arena
 from partial_fc.kernels.passes import push_targets
 from partial_fc.kernels.tile import Plan, Tiles

@@ -15,7 +15,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from partial_fc import numerics
+import partial_fc.numerics as numerics
 from partial_fc.kernels.triton_parts import device_of, jit, power_of_2, product, rounded
 
 BLOCK_CLASSES = 64
