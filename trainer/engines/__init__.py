@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from trainer.engines.protocol import Engine, make_engine
+from trainer.engines.protocol import Engine
+from trainer.engines.registry import make_engine
 
 __all__ = ["Engine", "make_engine"]

@@ -1,4 +1,4 @@
-"""What the loop asks of an engine, and the engines by name."""
+"""What the loop asks of an engine; it knows none."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
-
-from trainer.engines.ddp import DdpEngine
-from trainer.ranks import Ranks
-from trainer.schedule import OptimConfig
-from trainer.settings import TrainingConfig
 
 
 class Engine(Protocol):
@@ -45,16 +39,3 @@ class Engine(Protocol):
     def load(self, backbone: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
         """Take over what the two above had returned. Raises TrainerInputError if it does not fit."""
         ...
-
-
-def make_engine(
-    name: str,
-    backbone: nn.Module,
-    optim: OptimConfig,
-    training: TrainingConfig,
-    image_size: tuple[int, int],
-    device: torch.device,
-    ranks: Ranks,
-) -> Engine:
-    """The engine of this name around a backbone, which goes to the device. Raises KeyError."""
-    return {"ddp": DdpEngine}[name](backbone, optim, training, image_size, device, ranks)
