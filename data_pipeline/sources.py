@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from data_pipeline.dataset import FaceDataset, is_record_folder
 from data_pipeline.errors import DatasetError
@@ -11,7 +13,9 @@ from data_pipeline.image_files import ImageFiles
 from data_pipeline.merged import MergedSource
 from data_pipeline.source import ImageSource
 
-RENDERED = "rendered:"
+MADE_UP = {"rendered:": "data_pipeline.rendered.source"}
+"""Sets that are no place on a disk: how their names begin, and the module whose `open_named` makes them. It
+is imported when such a set is asked for, and lies in a room above this one."""
 
 
 def open_source(names: Sequence[str | Path], *, min_images: int = 0) -> ImageSource:
@@ -36,20 +40,16 @@ def open_source(names: Sequence[str | Path], *, min_images: int = 0) -> ImageSou
 
 def is_made_up(name: str | Path) -> bool:
     """Whether a set's name is no place on a disk."""
-    return str(name).startswith(RENDERED)
+    return _maker(name) is not None
+
+
+def _maker(name: str | Path) -> str | None:
+    return next((module for start, module in MADE_UP.items() if str(name).startswith(start)), None)
 
 
 def _open_one(name: str | Path, min_images: int) -> ImageSource:
-    if is_made_up(name):
-        from data_pipeline.rendered.source import parse
-
-        rendered = parse(str(name))
-        if rendered.views < min_images:
-            raise DatasetError(
-                f"{name}: its identities have {rendered.views} images each, fewer than data.min-images "
-                f"{min_images}; ask for more views"
-            )
-        return rendered
+    if maker := _maker(name):
+        return cast(ImageSource, importlib.import_module(maker).open_named(str(name), min_images))
     folder = Path(name)
     try:
         if is_record_folder(folder) or not _has_folders(folder):

@@ -176,3 +176,14 @@ def parse(text: str, *, num_threads: int = 1) -> RenderedFaces:
         style="quick" if "quick" in options else "drawn",
         num_threads=num_threads,
     )
+
+
+def open_named(name: str, min_images: int) -> RenderedFaces:
+    """The set of this name, for `open_source`. Raises DataInputError, also for fewer views than min_images."""
+    rendered = parse(name)
+    if rendered.views < min_images:
+        raise DataInputError(
+            f"{name}: its identities have {rendered.views} images each, fewer than data.min-images "
+            f"{min_images}; ask for more views"
+        )
+    return rendered
