@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data_pipeline.errors import DataInputError
+from data_pipeline.errors import DataInputError, DatasetError
 from data_pipeline.rendered.face import render_jpeg
 from data_pipeline.rendered.quick import quick_jpegs
 from data_pipeline.source import Ints, Origin, Payloads, SourceBase
@@ -179,10 +179,13 @@ def parse(text: str, *, num_threads: int = 1) -> RenderedFaces:
 
 
 def open_named(name: str, min_images: int) -> RenderedFaces:
-    """The set of this name, for `open_source`. Raises DataInputError, also for fewer views than min_images."""
+    """The set of this name, for `open_source`.
+
+    Raises DataInputError as `parse` does, DatasetError for fewer views than min_images.
+    """
     rendered = parse(name)
     if rendered.views < min_images:
-        raise DataInputError(
+        raise DatasetError(
             f"{name}: its identities have {rendered.views} images each, fewer than data.min-images "
             f"{min_images}; ask for more views"
         )
