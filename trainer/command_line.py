@@ -19,11 +19,9 @@ from collections.abc import Sequence
 import tyro
 
 from trainer.errors import SettingsError
+from trainer.flags import as_flags, with_values
 
 Options = typing.TypeVar("Options")
-
-# Values are given (`--flip False`), never implied by a flag's presence, so that TOML and command line agree.
-_STYLE = (tyro.conf.FlagConversionOff,)
 
 
 def parse(
@@ -36,21 +34,21 @@ def parse(
 ) -> Options:
     """Return the options that `argv` states; of a repeated option the last value counts.
 
-    cls: a dataclass, nested ones become `--section.key`. `--help` prints and exits with 0. Raises
-    SettingsError for an unknown, mistyped, missing or out-of-range setting: one line that names it.
+    cls: a dataclass, nested ones become `--section.key`; booleans are written as flags.py says. `--help`
+    prints and exits with 0. Raises SettingsError for an unknown, mistyped, missing or out-of-range setting:
+    one line that names it.
     """
-    known = setting_names(cls)
-    refuse_unknown(argv, known)
+    words = with_values(cls, argv)
+    refuse_unknown(words, setting_names(cls))
     complaint = io.StringIO()
     more: dict[str, typing.Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(complaint):
             options, unknown = tyro.cli(
                 cls,
-                args=list(argv),
+                args=as_flags(cls, words),
                 prog=prog,
                 description=description,
-                config=_STYLE,
                 return_unknown_args=True,
                 **more,
             )

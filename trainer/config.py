@@ -20,6 +20,7 @@ from data_pipeline.sources import is_made_up
 from trainer.check import check
 from trainer.command_line import parse, refuse_unknown, setting_names
 from trainer.errors import SettingsError
+from trainer.flags import with_values
 from trainer.settings import Config
 
 __all__ = ["Config", "check", "load_config", "to_toml"]
@@ -34,12 +35,14 @@ def load_config(argv: Sequence[str], prog: str = "cosface train") -> Config:
     """The settings that `argv` states. Raises SettingsError, one sentence for whatever is wrong with them."""
     file, rest = _split_config(list(argv))
     known = setting_names(Config)
+    rest = with_values(Config, rest)
     refuse_unknown(rest, known)
     if file is None:
         return parse(Config, rest, prog=prog, description=DESCRIPTION)
     from_file = list(_as_arguments(_read(file), file))
     refuse_unknown(from_file, known, where=f" in {file}")
     try:
+        from_file = with_values(Config, from_file, bare=False)
         return parse(Config, [*from_file, *rest], prog=prog, description=DESCRIPTION)
     except SettingsError as error:
         setting = str(error).partition(" ")[0].rstrip(":")
