@@ -11,7 +11,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from data_pipeline.errors import DataInputError
-from data_pipeline.pair_formats import PairFormat
+from data_pipeline.pairs.reading import PairFormat
 from data_pipeline.prepare import Alignment, Preparation
 
 

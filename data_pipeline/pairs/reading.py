@@ -1,6 +1,6 @@
 """Lists of pairs in the forms that the field hands out, as pairs of image files.
 
-lfw: LFW's list, names and numbers (`pair_list.py`). cfp: CFP's folder of splits (`cfp_pairs.py`). list: two
+lfw: names and numbers (`formats/lfw.py`). cfp: CFP's folder of splits (`formats/cfp.py`). list: two
 paths and 1 or 0 a line (AgeDB-30, CFP-FP and CALFW as retold by most projects, and what `cosface unpack`
 writes), separated by spaces, tabs or commas. calfw: CALFW's and CPLFW's own lists, an image and a number a
 line, two lines a pair.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_pipeline.errors import PairSetError
-from data_pipeline.pair_list import SUFFIXES, find_image, read_lfw_pairs
+from data_pipeline.pairs.formats.lfw import SUFFIXES, find_image, read_lfw_pairs
 
 PairFormat = Literal["auto", "lfw", "cfp", "list", "calfw"]
 
@@ -41,7 +41,7 @@ def read_pairs(pairs: Path, images: Path, form: PairFormat = "auto") -> list[Ima
     if form == "auto":
         form = detect_format(pairs)
     if form == "cfp":
-        from data_pipeline.cfp_pairs import read_cfp_pairs
+        from data_pipeline.pairs.formats.cfp import read_cfp_pairs
 
         return read_cfp_pairs(pairs, images)
     if form == "lfw":

@@ -13,9 +13,9 @@ from pathlib import Path
 from data_pipeline.align import process_aligner
 from data_pipeline.errors import PairSetError
 from data_pipeline.landmarks import Landmarks
-from data_pipeline.pair_file import read_pickle, write_pickle
-from data_pipeline.pair_formats import ImagePair, PairFormat, read_pairs
-from data_pipeline.pair_list import ListedPair, read_lfw_pairs
+from data_pipeline.pairs.bin_file import read_pickle, write_pickle
+from data_pipeline.pairs.formats.lfw import ListedPair, read_lfw_pairs
+from data_pipeline.pairs.reading import ImagePair, PairFormat, read_pairs
 from data_pipeline.prepare import NO_IMAGE, Alignment, Preparation, prepare_item
 from data_pipeline.progress import track
 from data_pipeline.workers import default_workers, ordered_map
@@ -84,7 +84,7 @@ def build_pairs(
     keep_bytes: bool = True,
     workers: int | None = None,
 ) -> PairsReport:
-    """Makes `out` (.bin) of a list of pairs (`pair_formats.py` says which) and a folder of images.
+    """Makes `out` (.bin) of a list of pairs (`reading.py` says which) and a folder of images.
 
     fold: None for all, or one from 1; a single fold's same and different pairs are interleaved, so that each
     tenth of it, a fold to whoever reads the .bin, has as many of either. keep_bytes: a JPEG or PNG that is

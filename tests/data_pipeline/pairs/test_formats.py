@@ -10,8 +10,8 @@ import pytest
 
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import PairSetError
-from data_pipeline.pair_formats import detect_format, read_pairs
 from data_pipeline.pairs import build_pairs, read_bin
+from data_pipeline.pairs.reading import detect_format, read_pairs
 
 Expected = list[tuple[str, str, bool, int]]
 

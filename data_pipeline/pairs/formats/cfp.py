@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from data_pipeline.errors import PairSetError
-from data_pipeline.pair_formats import ImagePair, rows_of
+from data_pipeline.pairs.reading import ImagePair, rows_of
 
 _LISTS = {"FF": ("Pair_list_F.txt", "Pair_list_F.txt"), "FP": ("Pair_list_F.txt", "Pair_list_P.txt")}
 
