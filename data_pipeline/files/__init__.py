@@ -1,0 +1,1 @@
+"""What every other room needs of the machine: files replaced whole, folders held, cores counted."""
