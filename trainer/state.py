@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from data_pipeline.files.typed_json import parse, typed
 
 FORMAT = 1
+
+
+class OtherFormat(ValueError):
+    """A state of a version whose checkpoints this one does not know; nothing is damaged."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,13 @@ class ModelDescription:
     """Of the training set: the position counts them. None in checkpoints that did not say."""
     order: str = "random"
     """In which the position counts."""
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "num_classes", "sub_centers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is 1 or more, got {getattr(self, name)}")
+        if min(self.image_size) < 1:
+            raise ValueError(f"image_size is 1 or more, got {_words(self.image_size)}")
 
     def differences(self, now: ModelDescription) -> str:
         """What is different now, in words; empty if nothing is."""
@@ -57,6 +69,10 @@ class FileEntry:
     bytes: int
     crc32: int
 
+    def __post_init__(self) -> None:
+        if self.bytes < 0:
+            raise ValueError(f"bytes are 0 or more, got {self.bytes}")
+
 
 @dataclass(frozen=True)
 class SavedState:
@@ -79,19 +95,27 @@ class SavedState:
         """The file's text."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
+    def __post_init__(self) -> None:
+        if self.step < 0 or self.position < 0:
+            raise ValueError(f"step and position are 0 or more, got {self.step} and {self.position}")
+        if self.world_size < 1:
+            raise ValueError(f"world_size is 1 or more, got {self.world_size}")
+        for name in self.files:
+            if not name or name.startswith(".") or set("/\\\0") & set(name):
+                raise ValueError(f"files: {name!r} is no file's name")
+
     @classmethod
     def from_json(cls, text: str) -> SavedState:
-        """Read the file's text. Raises ValueError if it is not what `to_json` writes."""
-        try:
-            value: dict[str, Any] = json.loads(text)
-            if value.pop("format") != FORMAT:
-                raise ValueError(f"its format is not {FORMAT}")
-            model = dict(value.pop("model"))
-            model["image_size"] = tuple(model["image_size"])
-            files = {name: FileEntry(**entry) for name, entry in value.pop("files").items()}
-            return cls(model=ModelDescription(**model), files=files, **value)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it lacks or has too much: {error}") from None
+        """Read the file's text. Raises ValueError if it is not what `to_json` writes, OtherFormat where a
+        version of another format wrote it.
+        """
+        value = parse(text)
+        if not isinstance(value, dict) or "format" not in value:
+            raise ValueError("it states no format")
+        stated = value.pop("format")
+        if stated != FORMAT:
+            raise OtherFormat(f"its format is {stated!r}, this version reads {FORMAT}")
+        return typed(value, cls)
 
 
 def _is_harmless(key: str, before: object, after: object) -> bool:

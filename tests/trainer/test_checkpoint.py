@@ -25,7 +25,7 @@ from trainer.checkpoint import (
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.ranks import FailedElsewhere, Ranks
 from trainer.shards import read_classes, shard_name, write_shard
-from trainer.state import ModelDescription, SavedState
+from trainer.state import FileEntry, ModelDescription, SavedState
 
 CLASSES = 11
 MODEL = ModelDescription("sphereface4", 4, (32, 32), CLASSES, "softmax", 0)
@@ -193,11 +193,42 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
 
 
 def test_state_survives_json() -> None:
-    state = SavedState(3, 24, 2, MODEL, {"torch": "x"})
+    state = SavedState(3, 24, 2, MODEL, {"mean": 20.0}, {"torch": "x"}, {"a.safetensors": FileEntry(1, 2)})
     assert SavedState.from_json(state.to_json()) == state
     for text in ("{}", "[]", "3", state.to_json().replace('"step"', '"stop"')):
         with pytest.raises(ValueError, match=r".+"):
             SavedState.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ('"step": 3', '"step": null', "step: a whole number is expected, got null"),
+        ('"position": 24', '"position": "24"', 'position: a whole number is expected, got "24"'),
+        ('"position": 24', '"position": -24', "step and position are 0 or more, got 3 and -24"),
+        ('"world_size": 2', '"world_size": 2.5', "world_size: a whole number is expected, got 2.5"),
+        ('"world_size": 2', '"world_size": 0', "world_size is 1 or more, got 0"),
+        ('"mean": 20.0', '"mean": []', "margin_state.mean: a number is expected, got []"),
+        ('"bytes": 1', '"bytes": -1', "files.a.safetensors: bytes are 0 or more, got -1"),
+        ('"a.safetensors"', '"../a"', "files: '../a' is no file's name"),
+        (
+            '"num_classes": 11',
+            '"num_classes": null',
+            "model.num_classes: a whole number is expected, got null",
+        ),
+        ("32,\n   32", "32", "model.image_size: a list of 2 is expected, got [32]"),
+        ('"backbone": "sphereface4"', '"backbone": 4', "model.backbone: a text is expected, got 4"),
+        ('"torch": "x"', '"torch": 2', "versions.torch: a text is expected, got 2"),
+    ],
+)
+def test_a_state_of_other_types_is_one_line(tmp_path: Path, before: str, after: str, complaint: str) -> None:
+    state = SavedState(3, 24, 2, MODEL, {"mean": 20.0}, {"torch": "x"}, {"a.safetensors": FileEntry(1, 2)})
+    assert before in state.to_json()
+    (tmp_path / "state.json").write_text(state.to_json().replace(before, after))
+    with pytest.raises(TrainerInputError) as caught:
+        read_state(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'state.json'}: the checkpoint is damaged: {complaint}")
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unfinished_state_is_damaged(tmp_path: Path) -> None:
