@@ -18,8 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.files.typed_json import from_json
 from launch.cli import guarded
 from launch.errors import LaunchInputError
+from trainer.run_files import RANKS_FILE, STATUS_FILE, read_ranks, read_status
 
 RANKS = 2
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -43,6 +45,17 @@ class DemoOptions:
             raise ValueError(f"minutes must be at least 0.1, got {self.minutes:g}")
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The content of demo.json."""
+
+    source: str
+    about: str = ""
+    config: str = ""
+    settings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass
 class Progress:
     """What is kept between two starts of one demo, in demo.json: where its faces are from, what it took."""
@@ -56,17 +69,23 @@ class Progress:
 
     @classmethod
     def of(cls, folder: Path, source: str) -> Progress:
-        """Raises LaunchInputError if the folder holds a demo of other faces."""
+        """Raises LaunchInputError if the folder holds a demo of other faces, or a demo.json that is none."""
         file = folder / "demo.json"
         if not file.exists():
             return cls(folder, source)
-        kept: dict[str, Any] = json.loads(file.read_text())
-        if kept["source"] != source:
+        try:
+            kept = from_json(file.read_text(encoding="utf-8"), Kept)
+        except (OSError, ValueError) as error:
             raise LaunchInputError(
-                f"{folder}: holds the demo of {kept['source']}, not of {source}; "
+                f"{file}: is not what the demo writes there: {error}; remove the folder (rm -r {folder}) to "
+                "start again"
+            ) from None
+        if kept.source != source:
+            raise LaunchInputError(
+                f"{folder}: holds the demo of {kept.source}, not of {source}; "
                 f"remove it (rm -r {folder}) or choose another folder: make demo DEMO_RUN=…"
             )
-        return cls(folder, **kept)
+        return cls(folder, **vars(kept))
 
     def save(self) -> None:
         """Write demo.json, whole or not at all."""
@@ -174,19 +193,19 @@ def trained(progress: Progress) -> None:
     import torch
 
     from trainer.evaluation.backbone import load_backbone
-    from trainer.evaluation.report import read_json, write_report
+    from trainer.evaluation.report import write_report
 
     folder = progress.folder
     with progress.stage("trained", "the trained network on the same pairs"):
         backbone = load_backbone(folder / "run", torch.device("cpu"))
         after = evaluated(backbone.module, backbone.image_size, progress)
-        before = read_json(folder / "untrained.json")
+        before = figures(folder / "untrained.json", "unseen")
         write_report(
             {"trained": after["unseen"]},
             folder / "report",
             "cosface demo: people never seen in training",
             note=progress.about,
-            beside={"untrained": before["unseen"]},
+            beside={"untrained": before},
         )
 
 
@@ -199,15 +218,25 @@ def evaluated(network: Any, image_size: tuple[int, int], progress: Progress) -> 
     return evaluate_sets(network, [progress.folder / "unseen.bin"], image_size, torch.device("cpu"))
 
 
+def figures(file: Path, name: str) -> Any:
+    """One set's result of a file of results. Raises TrainerInputError, LaunchInputError naming the file."""
+    from trainer.evaluation.report import read_json
+
+    results = read_json(file)
+    if name not in results:
+        raise LaunchInputError(f"{file}: holds no result named {name}; remove the file and start again")
+    return results[name]
+
+
 def show(progress: Progress) -> None:
     """Print the table, the ranks' classes, the seconds, where things lie and what to try next."""
     from rich.console import Console
 
-    from trainer.evaluation.report import read_json, results_table
+    from trainer.evaluation.report import results_table
 
     folder, console = progress.folder, Console()
-    before = read_json(folder / "untrained.json")["unseen"]
-    after = read_json(folder / "report" / "report.json")["trained"]
+    before = figures(folder / "untrained.json", "unseen")
+    after = figures(folder / "report" / "report.json", "trained")
     console.print()
     console.print(
         results_table({"untrained": before, "trained": after}, title="people never seen in training")
@@ -215,11 +244,11 @@ def show(progress: Progress) -> None:
     print(f"\n{progress.about}")
     if progress.source != RENDERED:
         print("A short run on a small set gives a small set's accuracy; MINUTES=… trains longer.")
-    print(f"class matrix: {'; '.join(class_ranges(folder / 'run' / 'ranks.json'))}")
+    print(f"class matrix: {'; '.join(class_ranges(folder / 'run' / RANKS_FILE))}")
     seconds = [f"{name} {progress.seconds.get(name, 0):.0f}" for name in STAGES]
     print(f"seconds: {', '.join(seconds)}, in all {sum(progress.seconds.values()):.0f}")
     print(f"ROC: {folder / 'report' / 'roc.png'}   page: {folder / 'report' / 'report.html'}")
-    steps = json.loads((folder / "run" / "status.json").read_text())["step"]
+    steps = read_status(folder / "run" / STATUS_FILE).step
     longer = arguments(progress)
     if "--training.steps" in longer:
         at = longer.index("--training.steps")
@@ -240,9 +269,9 @@ def show(progress: Progress) -> None:
 
 def class_ranges(file: Path) -> list[str]:
     """What each rank held of the class matrix, in words."""
-    ranks = json.loads(file.read_text())["ranks"]
     return [
-        f"rank {rank['rank']} has classes {rank['classes'][0]}–{rank['classes'][1] - 1}" for rank in ranks
+        f"rank {owned.rank} has classes {owned.classes[0]}–{owned.classes[1] - 1}"
+        for owned in read_ranks(file).ranks
     ]
 
 

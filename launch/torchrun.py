@@ -9,7 +9,6 @@ them, and nothing ends them by itself.)
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -136,7 +135,14 @@ def _after_signal(name: signal.Signals, status_file: Path, before: tuple[int, in
     """Return the exit code after the launcher was asked to stop and its ranks have ended."""
     status = ""
     if _stamp(status_file) not in (None, before):
-        status = str(json.loads(status_file.read_text()).get("status"))
+        from trainer.errors import TrainerInputError
+        from trainer.run_files import read_status
+
+        try:
+            status = read_status(status_file).status
+        except TrainerInputError as error:
+            print(f"cosface: stopped by {name.name}: {error}", file=sys.stderr)
+            return EXIT_FAILED
     if status == "finished":
         return EXIT_DONE
     if status == "stopped":

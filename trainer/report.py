@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import astuple
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from data_pipeline.damaged import DamagedRecord
 from trainer.classifier import theory_warnings
@@ -103,12 +103,12 @@ class Report:
 
     def end(self) -> str:
         """Write how the run ended: "finished", or "stopped" if steps are left."""
-        outcome = "finished" if self._job.is_done else "stopped"
+        outcome: Literal["finished", "stopped"] = "finished" if self._job.is_done else "stopped"
         with self._job.ranks.agreed():
             if self._run:
                 self._run.write_status(outcome, self._job.step)
         if self._run:
-            told = outcome
+            told: str = outcome
             if self._job.is_done and self._job.step == self._first_step:
                 told = "had finished already,"
             at = f"after {self._job.step} of {self._job.total_steps} steps"

@@ -16,11 +16,13 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from trainer.errors import TrainerInputError, not_written
+from trainer.run_files import STATUS_FILE, State, Status
 
 # A run that was just killed needs a moment to die, one that trains does not go away.
 _LOCK_WAIT_S = 10.0
@@ -92,11 +94,9 @@ class RunDirectory:
         except OSError as error:
             raise not_written(file, error) from error
 
-    def write_status(self, status: str, step: int) -> None:
+    def write_status(self, status: State, step: int) -> None:
         """status: running, stopped (on request, with a checkpoint) or finished, after this many steps."""
-        self.write_json(
-            "status.json", {"status": status, "step": step, "pid": os.getpid(), "time": time.time()}
-        )
+        self.write_json(STATUS_FILE, asdict(Status(status, step, os.getpid(), time.time())))
 
     def _try_lock(self) -> bool:
         try:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.demo import Progress
+from launch.errors import LaunchInputError
 from tests.trainer.tiny import write_tiny_set
 
 
@@ -58,3 +60,17 @@ def test_an_unusable_folder_is_one_line_and_leaves_nothing(tmp_path: Path) -> No
     assert refused.stderr.startswith(f"cosface: {tmp_path / 'empty'}: holds no images in sub-folders")
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize("text", ['{"source": null}', '{"source": "x", "settings": 3}', "[]", "{"])
+def test_a_demo_json_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "demo.json").write_text(text)
+    with pytest.raises(LaunchInputError, match=r"^.*demo\.json: is not what the demo writes") as caught:
+        Progress.of(tmp_path, "x")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_demo_keeps_comes_back(tmp_path: Path) -> None:
+    kept = Progress(tmp_path, "x", "about", "c.toml", ["--a", "b"], {"faces": 1.5})
+    kept.save()
+    assert Progress.of(tmp_path, "x") == kept

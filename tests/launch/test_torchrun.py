@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from launch.torchrun import RankEnd, culprit, describe
+from launch.torchrun import RankEnd, _after_signal, culprit, describe
 
 STUB = Path(__file__).with_name("stub_rank.py")
 LAUNCHER = """
@@ -129,6 +129,22 @@ def test_a_stop_without_a_checkpoint_is_a_failure(tmp_path: Path, launchers: lis
     code, complaint = launcher.ended()
     assert code == 1
     assert complaint == "cosface: stopped by SIGTERM before a checkpoint of this start was written\n"
+
+
+def test_a_status_that_is_none_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text, complaint in (
+        ('{"status": "stopped", "step": null}', "step: a whole number is expected, got null"),
+        ('{"status": "stop', "Unterminated string"),
+        ("[]", "an object is expected, got []"),
+    ):
+        (tmp_path / "status.json").write_text(text)
+        assert _after_signal(signal.SIGTERM, tmp_path / "status.json", None) == 1
+        told = capsys.readouterr().err
+        assert told.startswith(f"cosface: stopped by SIGTERM: {tmp_path / 'status.json'}: ")
+        assert complaint in told
+        assert told.count("\n") == 1
 
 
 def test_no_rank_outlives_a_killed_launcher(tmp_path: Path, launchers: list[Launcher]) -> None:
