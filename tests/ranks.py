@@ -9,7 +9,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer.ranks import Ranks
 
 
 def _rank_main(
@@ -29,6 +32,15 @@ def _rank_main(
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def these_ranks() -> Ranks:
+    """In a function of `run_ranks`: the ranks over their group, all of them on this machine."""
+    from partial_fc.communicator import TorchDistributed
+    from trainer.ranks import Ranks
+
+    communicator = TorchDistributed(user="the test")
+    return Ranks.over(communicator, communicator.rank, communicator.world_size)
 
 
 def run_ranks(

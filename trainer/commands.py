@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import torch.distributed as dist
 
 from partial_fc.errors import CollectiveError
@@ -15,7 +13,6 @@ from trainer.ranks import EXIT_INPUT, INPUT_ERRORS, FailedElsewhere, ranks_from_
 from trainer.stop import StopRequest
 
 EXIT_CODES = {"finished": 0, "stopped": 75}
-_LOST_RANK = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
 
 
 def train(argv: list[str]) -> int:
@@ -48,5 +45,4 @@ def train(argv: list[str]) -> int:
 
 
 def _is_lost_rank(error: RuntimeError) -> bool:
-    kinds = (CollectiveError, dist.DistError)
-    return isinstance(error, kinds) or _LOST_RANK.search(str(error)) is not None
+    return isinstance(error, (CollectiveError, dist.DistError))

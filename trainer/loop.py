@@ -8,11 +8,12 @@ from contextlib import ExitStack
 import torch
 
 from data_pipeline.loader import Batch
+from partial_fc.errors import CollectiveError
 from trainer.check import check
 from trainer.checkpoint import remove_leftovers
 from trainer.damage import DamageWatch
 from trainer.job import Job, assembled, share_cores
-from trainer.ranks import RankGone, Ranks, joined
+from trainer.ranks import Ranks, joined
 from trainer.report import Report
 from trainer.run_directory import RunDirectory
 from trainer.settings import Config
@@ -27,7 +28,7 @@ def train(config: Config, ranks: Ranks, device: torch.device, stop: StopRequest)
     """
     share_cores(ranks)
     with ExitStack() as stack:
-        stack.enter_context(joined(ranks, device, config.training.deadline))
+        ranks = stack.enter_context(joined(ranks, device, config.training.deadline))
         run = claim_run(config, ranks, stack)
         job = stack.enter_context(assembled(config, ranks, device))
         job.restore()
@@ -77,7 +78,7 @@ def batches_until(stop: StopRequest, job: Job, report: Report) -> Iterator[Batch
                 try:
                     asked = job.ranks.agree_on(error, wish=watch.wish(stop.requested))
                     asked_to_stop = watch.answer(asked, stop.requested)
-                except RankGone:
+                except CollectiveError:
                     raise
                 except Exception:
                     # All ranks are here, after the same step, whatever it was and wherever it happened.

@@ -1,7 +1,8 @@
 """The ranks of a run: who this process is, and the small exchanges by which all of them agree.
 
-Every exchange is over CPU tensors and has the run's deadline; what fails on one rank is known to all before
-anyone goes on, so that nobody waits for a rank that has left and one rank alone says what was wrong.
+Every exchange is over CPU tensors, goes through a communicator of their own and has a deadline; what fails on
+one rank is known to all before anyone goes on, so that nobody waits for a rank that has left and one rank
+alone says what was wrong.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from data_pipeline.errors import DataInputError
+from partial_fc.communicator import Patient, TorchDistributed
 from partial_fc.errors import HeadInputError
 from trainer.errors import TrainerInputError, TrainingFailed
 
@@ -35,18 +38,24 @@ class FailedElsewhere(Exception):
         self.exit_code = exit_code
 
 
-class RankGone(TrainingFailed):
-    """An exchange failed: another rank is gone or did not come in time."""
-
-
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the `world_size` of the run; `local_…` count those of this machine."""
+    """This process among the `world_size` of the run; `local_…` count those of this machine.
+
+    communicator: how they exchange; None where there is one rank, or before they have met (`joined`).
+    Every exchange raises CollectiveError, which names the ranks that did not come, if one does not.
+    """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     local_world_size: int = 1
+    communicator: Patient | None = field(default=None, compare=False)
+
+    @classmethod
+    def over(cls, communicator: Patient, local_rank: int = 0, local_world_size: int = 1) -> Ranks:
+        """The ranks of a communicator."""
+        return cls(communicator.rank, communicator.world_size, local_rank, local_world_size, communicator)
 
     @property
     def is_first(self) -> bool:
@@ -55,12 +64,15 @@ class Ranks:
 
     def maximum(self, value: int) -> int:
         """The largest of the ranks' values."""
+        return int(self.stack(torch.tensor(value)).max())
+
+    def stack(self, tensor: Tensor) -> Tensor:
+        """tensor: [*shape] on the CPU, the same shape on every rank. Returns [world_size, *shape]."""
         if self.world_size == 1:
-            return value
-        tensor = torch.tensor([value])
-        with self._deadline_named():
-            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return int(tensor.item())
+            return tensor.unsqueeze(0)
+        if self.communicator is None:
+            raise RuntimeError(f"rank {self.rank} of {self.world_size} has not met the others")
+        return self.communicator.all_gather(tensor)
 
     def gather(self, value: Any) -> list[Any]:
         """What every rank passed in, in rank order: anything that JSON can say."""
@@ -70,10 +82,23 @@ class Ranks:
         longest = self.maximum(len(words))
         padded = torch.full((longest,), ord(" "), dtype=torch.uint8)
         padded[: len(words)] = words
-        gathered = [torch.empty_like(padded) for _ in range(self.world_size)]
-        with self._deadline_named():
-            dist.all_gather(gathered, padded)
-        return [json.loads(part.numpy().tobytes()) for part in gathered]
+        return [json.loads(part.numpy().tobytes()) for part in self.stack(padded)]
+
+    def slice_of(self, count: int) -> tuple[int, int]:
+        """First and last (exclusive) of ``count`` things that are this rank's; sizes differ by at most 1."""
+        return count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size
+
+    @contextmanager
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Exchanges in the block wait so long for the other ranks."""
+        if self.communicator is None:
+            yield
+            return
+        before, self.communicator.deadline_s = self.communicator.deadline_s, seconds
+        try:
+            yield
+        finally:
+            self.communicator.deadline_s = before
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
@@ -107,16 +132,6 @@ class Ranks:
             raise error
         raise FailedElsewhere(first, worst % 256)
 
-    @contextmanager
-    def _deadline_named(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            raise RankGone(
-                f"rank {self.rank} of {self.world_size}: another rank is gone or did not come in time: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-
 
 def exit_code(error: Exception) -> int:
     """2 for what the user can put right, 1 for everything else."""
@@ -140,8 +155,11 @@ def ranks_from_environment() -> Ranks:
 @contextmanager
 def joined(ranks: Ranks, device: torch.device, deadline_s: float) -> Iterator[Ranks]:
     """Meet the other ranks, and leave them at the end; every exchange in between has this deadline."""
-    if ranks.world_size == 1 or dist.is_initialized():
+    if ranks.world_size == 1:
         yield ranks
+        return
+    if dist.is_initialized():
+        yield _over_their_own_group(ranks, deadline_s)
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
@@ -154,6 +172,12 @@ def joined(ranks: Ranks, device: torch.device, deadline_s: float) -> Iterator[Ra
             f"{str(error).splitlines()[0]}"
         ) from error
     try:
-        yield ranks
+        yield _over_their_own_group(ranks, deadline_s)
     finally:
         dist.destroy_process_group()
+
+
+def _over_their_own_group(ranks: Ranks, deadline_s: float) -> Ranks:
+    """With a communicator over a group of its own, so that work on others' groups cannot come between."""
+    group = dist.new_group(timeout=timedelta(seconds=deadline_s), backend="gloo")
+    return replace(ranks, communicator=TorchDistributed(group, deadline_s=deadline_s, user="the run"))

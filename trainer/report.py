@@ -88,9 +88,7 @@ class Report:
         results = {}
         try:
             with job.engine.evaluating() as backbone:
-                results = evaluate_sets(
-                    backbone, files, job.model.image_size, job.device, job.ranks.rank, job.ranks.world_size
-                )
+                results = evaluate_sets(backbone, files, job.model.image_size, job.device, job.ranks)
         except Exception as caught:
             error = caught
         job.ranks.agree_on(error)

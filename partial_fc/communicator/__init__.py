@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from partial_fc.communicator.base import Communicator, Counting, SingleRank, StandIn
+from partial_fc.communicator.base import Communicator, Counting, Patient, SingleRank, StandIn
 from partial_fc.communicator.horovod import Horovod
 from partial_fc.communicator.torch_distributed import TorchDistributed, default_communicator
 
@@ -10,6 +10,7 @@ __all__ = [
     "Communicator",
     "Counting",
     "Horovod",
+    "Patient",
     "SingleRank",
     "StandIn",
     "TorchDistributed",

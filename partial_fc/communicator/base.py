@@ -25,6 +25,13 @@ class Communicator(Protocol):
         ...
 
 
+class Patient(Communicator, Protocol):
+    """A communicator whose deadline may be set between exchanges."""
+
+    deadline_s: float
+    """Seconds that an exchange waits for the other ranks."""
+
+
 class SingleRank:
     """One rank alone: nothing to exchange."""
 

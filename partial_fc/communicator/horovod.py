@@ -42,7 +42,7 @@ class Horovod:
             raise HeadInputError(f"rank {hvd.rank()} is not in the process set {self._set.ranks}")
         self.rank: int = self._set.rank()
         self.world_size: int = self._set.size()
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._presence = Presence(self.rank, self.world_size, _RendezvousBoard.of_set(self._set))
 
     def all_gather(self, tensor: Tensor) -> Tensor:
@@ -74,8 +74,8 @@ class Horovod:
         look_s = LOOK_EVERY_S
         while not self._hvd.poll(handle):
             waited_s = self._presence.waited_s
-            if waited_s > self._deadline_s:
-                raise RuntimeError(f"not done within the deadline of {self._deadline_s:g} s")
+            if waited_s > self.deadline_s:
+                raise RuntimeError(f"not done within the deadline of {self.deadline_s:g} s")
             if waited_s > look_s:
                 if self._presence.given_up():
                     raise RuntimeError("another rank has given up")

@@ -41,9 +41,10 @@ class Board(Protocol):
 
 
 class Presence:
-    """One rank's view of who is there. board: None where there is none."""
+    """One rank's view of who is there. board: None where there is none; user: whose exchanges they are."""
 
-    def __init__(self, rank: int, world_size: int, board: Board | None) -> None:
+    def __init__(self, rank: int, world_size: int, board: Board | None, user: str = "the head") -> None:
+        self._user = user
         self._rank, self._world_size, self._board = rank, world_size, board
         self._exchange = 0
         self._began = 0.0
@@ -76,11 +77,10 @@ class Presence:
         looked: whether the ranks that wait in this exchange ask `given_up`; else nobody can be named.
         """
         who = self._who(self._board if looked else None)
-        text = next(iter(str(reason).splitlines()), type(reason).__name__).split(". ")[
-            0
-        ]  # less gloo's advice
+        first_line = next(iter(str(reason).splitlines()), type(reason).__name__)
+        text = first_line.split(". ")[0]  # less gloo's advice
         return CollectiveError(
-            f"rank {self._rank} of {self._world_size}: the {exchange} of the head failed "
+            f"rank {self._rank} of {self._world_size}: the {exchange} of {self._user} failed "
             f"at its exchange {self._exchange}: {who}: {text}"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -19,21 +20,31 @@ from partial_fc.communicator.presence import LOOK_EVERY_S, Presence
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _KEY = "partial_fc/failed"
 """Within the group's own part of the store."""
-_SLICE = timedelta(seconds=LOOK_EVERY_S)
 
 
 class TorchDistributed:
-    """torch.distributed over any process group; the group's timeout is the deadline of every exchange.
+    """torch.distributed over any process group.
 
-    Ranks are the group's. An exchange of CPU tensors that fails names the ranks that did not come. One of
-    CUDA tensors only enqueues: nccl's own watchdog ends the process at the group's timeout.
+    group: the default one if not given; ranks are the group's. deadline_s: seconds that an exchange of CPU
+    tensors waits, at most the group's timeout, which it is if not given; may be set between exchanges.
+    user: whose exchanges these are, as messages call it.
+
+    An exchange of CPU tensors that fails names the ranks that did not come. One of CUDA tensors only
+    enqueues: nccl's own watchdog ends the process at the group's timeout.
     """
 
-    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+    def __init__(
+        self,
+        group: dist.ProcessGroup | None = None,
+        *,
+        deadline_s: float | None = None,
+        user: str = "the head",
+    ) -> None:
         self._group = group
         self.rank = dist.get_rank(group)
         self.world_size = dist.get_world_size(group)
-        self._presence = Presence(self.rank, self.world_size, _StoreBoard.of_group(group))
+        self.deadline_s = math.inf if deadline_s is None else deadline_s
+        self._presence = Presence(self.rank, self.world_size, _StoreBoard.of_group(group), user)
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """See Communicator. Raises CollectiveError when a rank does not come in time."""
@@ -62,12 +73,18 @@ class TorchDistributed:
     def _wait(self, work: dist.Work) -> None:
         """Return when the work is done, well or not: gloo sees to the group's timeout by itself."""
         with suppress(RuntimeError):
-            work.wait(_SLICE)
+            work.wait(self._slice())
         while not work.is_completed():
+            if self._presence.waited_s >= self.deadline_s:
+                raise RuntimeError(f"not done within the deadline of {self.deadline_s:g} s")
             if self._presence.given_up():
                 raise RuntimeError("another rank has given up")
             with suppress(RuntimeError):
-                work.wait(_SLICE)
+                work.wait(self._slice())
+
+    def _slice(self) -> timedelta:
+        left_s = self.deadline_s - self._presence.waited_s
+        return timedelta(seconds=min(LOOK_EVERY_S, max(left_s, 0.01)))
 
 
 class _StoreBoard:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from partial_fc import class_range
-from tests.ranks import run_ranks
+from tests.ranks import run_ranks, these_ranks
 from trainer.checkpoint import (
     Tensors,
     checkpoint_steps,
@@ -48,11 +47,11 @@ def save(run: Path, step: int, keep: int = 2, ranks: Ranks | None = None) -> Pat
 
 
 def save_rank(run: Path) -> None:
-    save(run, 7, ranks=Ranks(dist.get_rank(), dist.get_world_size()))
+    save(run, 7, ranks=these_ranks())
 
 
 def load_rank(run: Path) -> bool:
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = these_ranks()
     wanted = tensors(ranks)
     checkpoint = newest_for_all(run, ranks)
     assert checkpoint
@@ -70,7 +69,7 @@ def load(checkpoint: Path, ranks: Ranks) -> tuple[SavedState, dict[str, Tensor]]
 
 
 def newest_rank(runs: list[Path]) -> str:
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = these_ranks()
     try:
         return str(newest_for_all(runs[ranks.rank], ranks))
     except (TrainerInputError, FailedElsewhere) as error:

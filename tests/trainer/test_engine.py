@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-import torch.distributed as dist
 
-from tests.ranks import run_ranks
+from tests.ranks import run_ranks, these_ranks
 from trainer.backbones import make_backbone
 from trainer.engines import make_engine
 from trainer.engines.ddp import DdpEngine
@@ -45,7 +44,7 @@ def two_steps(ranks: Ranks) -> dict[str, torch.Tensor]:
 
 
 def two_steps_on_a_rank() -> dict[str, list[float]]:
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = these_ranks()
     return {name: value.flatten()[:50].tolist() for name, value in two_steps(ranks).items()}
 
 
@@ -58,7 +57,7 @@ def test_ranks_average_their_gradients() -> None:
 
 
 def statistics_on_a_rank() -> list[float]:
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = these_ranks()
     made = engine(ranks, "iresnet18")
     made.forward(images().chunk(2)[ranks.rank])
     with made.evaluating() as backbone:

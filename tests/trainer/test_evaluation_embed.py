@@ -14,11 +14,10 @@ from torch import Tensor
 from data_pipeline.decode import decode_images, normalise
 from data_pipeline.errors import PairSetError
 from data_pipeline.pairs import PairSet, write_bin
-from tests.ranks import run_ranks
+from tests.ranks import run_ranks, these_ranks
 from trainer.errors import TrainerInputError, TrainingFailed
-from trainer.evaluation.embed import Place, embed_images
+from trainer.evaluation.embed import embed_images
 from trainer.evaluation.run import check_pair_sets, evaluate_sets, set_names
-from trainer.ranks import Ranks
 
 SIZE = (16, 12)
 CPU = torch.device("cpu")
@@ -61,13 +60,11 @@ def test_image_and_mirror_side_by_side() -> None:
 
 
 def _embed_on_rank(lists: list[list[bytes]]) -> Any:
-    import torch.distributed as dist
-
-    place = Place(dist.get_rank(), dist.get_world_size())
+    ranks = these_ranks()
     returned: list[Any] = []
     for payloads in lists:
         try:
-            returned.append(embed_images(project, payloads, SIZE, CPU, place, batch_size=2).numpy())
+            returned.append(embed_images(project, payloads, SIZE, CPU, ranks, batch_size=2).numpy())
         except TrainerInputError as error:
             returned.append(str(error))
     return returned
@@ -85,9 +82,7 @@ def test_ranks_agree_with_one_rank_and_about_a_damaged_image() -> None:
 
 
 def _fail_on_rank(file: Path) -> list[str]:
-    import torch.distributed as dist
-
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = these_ranks()
 
     def exhausted(images: Tensor) -> Tensor:
         if ranks.rank == 1:
@@ -99,7 +94,7 @@ def _fail_on_rank(file: Path) -> list[str]:
         try:
             # As a run does, which tells the ranks apart once more.
             with ranks.agreed():
-                evaluate_sets(embed, [own], SIZE, CPU, ranks.rank, ranks.world_size)
+                evaluate_sets(embed, [own], SIZE, CPU, ranks)
         except Exception as error:
             told.append(f"{type(error).__name__}: {error} {getattr(error, 'exit_code', '')}")
     return told

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from data_pipeline.errors import DataInputError
-from tests.ranks import run_ranks
+from tests.ranks import run_ranks, these_ranks
 from tests.trainer.tiny import finish, start
 from trainer.config import load_config
 from trainer.errors import TrainerInputError, TrainingFailed
@@ -17,7 +16,7 @@ from trainer.ranks import FailedElsewhere, Ranks, joined, ranks_from_environment
 
 
 def exchanges() -> list[object]:
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = these_ranks()
     told: list[object] = [
         ranks.maximum(ranks.rank * 2),
         ranks.gather({"rank": ranks.rank, "text": "é" * ranks.rank}),

@@ -8,16 +8,15 @@ the two outputs instead.)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from data_pipeline.decode import decode_images, normalise
 from data_pipeline.errors import DataInputError
 from trainer.errors import TrainerInputError, TrainingFailed
-from trainer.ranks import FailedElsewhere, exit_code
+from trainer.ranks import FailedElsewhere, Ranks, exit_code
 
 Embed = Callable[[Tensor], Tensor]
 
@@ -26,24 +25,12 @@ _FAILED, _UNREADABLE, _ZERO, _NOT_FINITE, _FINE = range(5)
 _STRIDE = 2**60
 
 
-@dataclass(frozen=True)
-class Place:
-    """This rank among those that share the work."""
-
-    rank: int = 0
-    world_size: int = 1
-
-    def slice_of(self, count: int) -> tuple[int, int]:
-        """First and last (exclusive) of ``count`` things that are this rank's; sizes differ by at most 1."""
-        return count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size
-
-
 def embed_images(
     embed: Embed,
     payloads: Sequence[bytes],
     image_size: tuple[int, int],
     device: torch.device,
-    place: Place | None = None,
+    ranks: Ranks | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """[n, 2 * dim] float32 on the CPU: image and mirror, the same on every rank.
@@ -54,12 +41,12 @@ def embed_images(
     whose embedding is zero or not finite; on every rank the same. Any other error of a rank is raised there,
     FailedElsewhere on the others.
     """
-    place = place or Place()
+    ranks = ranks or Ranks()
     if batch_size < 1:
         raise TrainerInputError(f"the batch size must be at least 1, got {batch_size}")
     if not payloads:
         raise TrainerInputError("there is no image to embed")
-    first, last = place.slice_of(len(payloads))
+    first, last = ranks.slice_of(len(payloads))
     parts: list[Tensor] = []
     fault = (_FINE, 0)
     error: Exception | None = None
@@ -79,9 +66,9 @@ def embed_images(
                 parts.append(_image_and_mirror(embed, probe)[:0])
     except Exception as caught:
         # Such as no memory left: the others must hear of it in the exchange that they are about to make.
-        error, fault = caught, (_FAILED, place.rank * 256 + exit_code(caught))
-    _raise_together(fault, error, len(payloads), place, device)
-    return _gather(torch.cat(parts), len(payloads), place, device)
+        error, fault = caught, (_FAILED, ranks.rank * 256 + exit_code(caught))
+    _raise_together(fault, error, len(payloads), ranks)
+    return _gather(torch.cat(parts), len(payloads), ranks)
 
 
 def _decode(payloads: Sequence[bytes], image_size: tuple[int, int]) -> Tensor | int:
@@ -110,19 +97,13 @@ def _first_fault(part: Tensor, start: int) -> tuple[int, int]:
     return _FINE, 0
 
 
-def _raise_together(
-    fault: tuple[int, int], error: Exception | None, count: int, place: Place, device: torch.device
-) -> None:
+def _raise_together(fault: tuple[int, int], error: Exception | None, count: int, ranks: Ranks) -> None:
     # A rank that raised alone would leave the others waiting in the gather.
-    code = fault[0] * _STRIDE + fault[1]
-    if place.world_size > 1:
-        shared = torch.tensor([code], dtype=torch.int64, device=_exchange_device(device))
-        dist.all_reduce(shared, op=dist.ReduceOp.MIN)
-        code = int(shared.item())
+    code = -ranks.maximum(-(fault[0] * _STRIDE + fault[1]))
     kind, index = divmod(code, _STRIDE)
     if kind == _FAILED:
         rank, ends_with = divmod(index, 256)
-        if error is not None and rank == place.rank:
+        if error is not None and rank == ranks.rank:
             raise error
         raise FailedElsewhere(rank, ends_with)
     if kind == _UNREADABLE:
@@ -134,24 +115,12 @@ def _raise_together(
         raise TrainingFailed(f"the embedding of image {index} of {count} is {what}: it has no direction")
 
 
-def _gather(local: Tensor, count: int, place: Place, device: torch.device) -> Tensor:
+def _gather(local: Tensor, count: int, ranks: Ranks) -> Tensor:
     """All ranks' rows in order: [count, width] on the CPU of every rank."""
-    if place.world_size == 1:
-        return local
-    # Collectives want equal sizes: every slice is padded to the longest.
-    longest = -(-count // place.world_size)
+    # Exchanges want equal sizes: every slice is padded to the longest.
+    longest = -(-count // ranks.world_size)
     padded = local.new_zeros(longest, local.shape[1])
     padded[: len(local)] = local
-    padded = padded.to(_exchange_device(device))
-    received = [torch.empty_like(padded) for _ in range(place.world_size)]
-    dist.all_gather(received, padded)
-    rows = []
-    for rank, part in enumerate(received):
-        first, last = Place(rank, place.world_size).slice_of(count)
-        rows.append(part[: last - first].cpu())
-    return torch.cat(rows)
-
-
-def _exchange_device(device: torch.device) -> torch.device:
-    # Such as "cpu:gloo,cuda:nccl"; NCCL alone exchanges nothing that lies on the CPU.
-    return torch.device("cpu") if "cpu:" in dist.get_backend_config() else device
+    borders = [count * rank // ranks.world_size for rank in range(ranks.world_size + 1)]
+    lengths = [last - first for first, last in pairwise(borders)]
+    return torch.cat([part[:length] for part, length in zip(ranks.stack(padded), lengths, strict=True)])

@@ -11,7 +11,7 @@ import torch
 
 from data_pipeline.pairs import read_bin
 from trainer.errors import TrainerInputError, TrainingFailed
-from trainer.evaluation.embed import Embed, Place, embed_images
+from trainer.evaluation.embed import Embed, embed_images
 from trainer.evaluation.folds import assign_folds
 from trainer.evaluation.verification import VerificationResult, cosine_scores, evaluate_scores
 from trainer.ranks import Ranks
@@ -22,8 +22,7 @@ def evaluate_sets(
     files: Sequence[Path],
     image_size: tuple[int, int],
     device: torch.device,
-    rank: int = 0,
-    world_size: int = 1,
+    ranks: Ranks | None = None,
     batch_size: int = 64,
 ) -> dict[str, VerificationResult]:
     """The figures of each `.bin` file by its name (see `set_names`), the same on every rank.
@@ -33,13 +32,13 @@ def evaluate_sets(
     Raises PairSetError for a file that is no pair set, TrainerInputError for pairs that cannot be evaluated,
     TrainingFailed for an embedding that is zero or not finite; each names the file. No rank raises alone.
     """
-    place, ranks = Place(rank, world_size), Ranks(rank, world_size)
+    ranks = ranks or Ranks()
     results = {}
     for name, file in zip(set_names(files), files, strict=True):
         with ranks.agreed():
             pair_set = read_bin(file)
         try:
-            embeddings = embed_images(embed, pair_set.images, image_size, device, place, batch_size)
+            embeddings = embed_images(embed, pair_set.images, image_size, device, ranks, batch_size)
             pairs = np.arange(len(pair_set.images)).reshape(-1, 2)
             scores = cosine_scores(embeddings.numpy(), pairs)
             results[name] = evaluate_scores(scores, pair_set.same, pair_set.folds)
