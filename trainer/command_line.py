@@ -1,8 +1,7 @@
 """Options dataclasses from the command line, by tyro; whatever is wrong with the line becomes one sentence.
 
-tyro explains a mistake in a box of several lines. Here what it finds is taken from its public surface (the
-unknown words that it hands back, the text that it prints) and brought down to the one line that every
-command prints before it exits with 2.
+Unknown words are found here, with the nearest name that is known; of what tyro finds itself only the text is
+public (tyro_messages.py).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import contextlib
 import dataclasses
 import difflib
 import io
-import re
 import types
 import typing
 from collections.abc import Sequence
@@ -20,8 +18,17 @@ import tyro
 
 from trainer.errors import SettingsError
 from trainer.flags import as_flags, with_values
+from trainer.tyro_messages import must_be_given, one_line, read
 
 Options = typing.TypeVar("Options")
+
+
+class MissingSettings(SettingsError):
+    """Settings without a default that were not given, `names` as they are written on the command line."""
+
+    def __init__(self, names: Sequence[str], prog: str) -> None:
+        super().__init__(must_be_given(names, prog))
+        self.names = tuple(names)
 
 
 def parse(
@@ -55,6 +62,8 @@ def parse(
     except SystemExit as stop:
         if not stop.code:
             raise
+        if missing := read(complaint.getvalue()).missing:
+            raise MissingSettings(missing, prog) from None
         raise SettingsError(one_line(complaint.getvalue(), prog)) from None
     if unknown:
         raise SettingsError(f"unexpected {' '.join(map(repr, unknown))}; `{prog} --help` lists the settings")
@@ -100,60 +109,3 @@ def section_of(hint: object) -> type | None:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and not isinstance(hint, types.GenericAlias):
         return hint
     return None
-
-
-def one_line(box: str, prog: str = "cosface") -> str:
-    """What tyro's box of a message says, as one sentence."""
-    rows = [row.strip() for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if row.strip()]
-    # A box of lines has its title in the border, one in ASCII as the first of the parts between rules.
-    titled = not rows or not rows[0].startswith("╭")
-    parts: list[list[str]] = [[]]
-    for row in (row.strip("│ ") for row in rows if row[0] not in "╭╰"):
-        if set(row) <= set("─-"):
-            parts.append([])
-        else:
-            parts[-1].append(row)
-    # Title, message, help.
-    text = " ".join(parts[1] if titled and len(parts) > 1 else parts[0])
-    text = text.partition(" Got errors:")[0].rstrip(". ")
-    if text.startswith("Missing from"):
-        missing = re.findall(r"--[\w.-]+", text.partition(":")[2])
-        named = ", ".join(dict.fromkeys(missing)) or text.partition(":")[2].split()[0]
-        return f"{named} must be given; `{prog} --help` explains it"
-    if match := re.match(
-        r"Error parsing (\S+): no type matching (.+) could be instantiated from (.+)$", text
-    ):
-        name, expected, found = match.groups()
-        return f"{name}: expected {_plain(expected)}, got {_plain(found)}"
-    if match := re.match(r"Error parsing (--\S+): (.+)$", text):
-        return f"{match[1]}: {_number_wanted(match[2])}"
-    if match := re.match(r"Error parsing ([\w.-]+): (\w+)( .+)$", text):
-        return sentence(match[1], match[2] + match[3])
-    if match := re.match(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.+?),?\)$", text):
-        return f"{match[2]}: {match[1]!r} is none of {match[3]}"
-    if match := re.match(r"Missing value for argument '(.+?)'\. Expected (\d+) values", text):
-        return f"{match[1]} needs {match[2]} value{'' if match[2] == '1' else 's'}"
-    return text
-
-
-def sentence(section: str, complaint: str) -> str:
-    """A section's own complaint ("margin must be …") with the setting written as the user writes it.
-
-    section: its name, or that of the options' class, which the user does not write.
-    """
-    first, _, rest = complaint.partition(" ")
-    prefix = "" if section[:1].isupper() else f"{section}."
-    return f"--{prefix}{first.replace('_', '-')} {rest}" if rest.startswith("must ") else complaint
-
-
-def _number_wanted(complaint: str) -> str:
-    """Python's own words for a text that is no number, as a person would put them."""
-    if match := re.match(r"could not convert string to float: (.+)$", complaint):
-        return f"expected a number, got {match[1]}"
-    if match := re.match(r"invalid literal for int\(\) with base 10: (.+)$", complaint):
-        return f"expected a whole number, got {match[1]}"
-    return complaint
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.sub(r"[\[\]{}'\",]", " ", text.replace("|", " or ")).split())
