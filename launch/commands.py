@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from launch.errors import LaunchInputError
 from launch.job import LocalOptions, training_job
 
+EXIT_INPUT = 2
 USAGE = """usage: cosface launch local --processes N [--port P] -- TRAINING OPTIONS
 
   local   N ranks on this machine, under torchrun's agent
@@ -19,9 +21,11 @@ def launch(argv: list[str]) -> int:
     if argv[:1] in (["--help"], ["-h"]):
         print(USAGE)
         return 0
-    kind = argv[0] if argv else "nothing"
-    if kind != "local":
-        raise LaunchInputError(f"cosface launch knows `local`, got {kind}; see cosface launch --help")
+    if not argv:
+        print(USAGE, file=sys.stderr)
+        return EXIT_INPUT
+    if argv[0] != "local":
+        raise LaunchInputError(f"cosface launch knows `local`, got {argv[0]}; see cosface launch --help")
     return launch_local(argv[1:])
 
 

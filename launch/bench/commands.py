@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from launch.errors import LaunchInputError
 
+EXIT_INPUT = 2
 # Module, options class and function of each; imported when it is asked for.
 BENCHMARKS = {
     "head": ("launch.bench.head", "HeadBenchOptions", "head"),
@@ -19,10 +21,13 @@ def bench(arguments: list[str]) -> int:
     """Run a benchmark; returns the exit code. Raises LaunchInputError for an unknown one."""
     from trainer.command_line import parse
 
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    usage = f"usage: cosface bench {{{','.join(BENCHMARKS)}}} …   (cosface bench head --help explains one)"
+    if not arguments:
+        print(usage, file=sys.stderr)
+        return EXIT_INPUT
+    name, *rest = arguments
     if name in ("-h", "--help"):
-        names = ",".join(BENCHMARKS)
-        print(f"usage: cosface bench {{{names}}} …   (cosface bench head --help explains its options)")
+        print(usage)
         return 0
     if name not in BENCHMARKS:
         raise LaunchInputError(f"unknown benchmark {name!r}: there are {', '.join(BENCHMARKS)}")

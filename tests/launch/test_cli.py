@@ -43,6 +43,22 @@ def test_wrong_input_is_one_line(
     assert complaint.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("launch", "usage: cosface launch local --processes N"),
+        ("bench", "usage: cosface bench {head,loader} …"),
+    ],
+)
+def test_a_command_without_its_kind_prints_how_it_is_used(
+    command: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(usage)
+
+
 def test_training_input_is_checked_before_a_rank_starts(
     tmp_path: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
