@@ -18,10 +18,12 @@ import tomli_w
 
 from data_pipeline.sources import is_made_up
 from trainer.check import check
-from trainer.command_line import parse, refuse_unknown, setting_names
+from trainer.command_line import MissingSettings, parse, refuse_unknown, setting_names
 from trainer.errors import SettingsError
 from trainer.flags import with_values
+from trainer.run_directory import is_used
 from trainer.settings import Config
+from trainer.tyro_messages import must_be_given
 
 __all__ = ["Config", "check", "load_config", "to_toml"]
 
@@ -37,24 +39,54 @@ def load_config(argv: Sequence[str], prog: str = "cosface train") -> Config:
     known = setting_names(Config)
     rest = with_values(Config, rest)
     refuse_unknown(rest, known)
-    if file is None:
-        return parse(Config, rest, prog=prog, description=DESCRIPTION)
-    from_file = list(_as_arguments(_read(file), file))
-    refuse_unknown(from_file, known, where=f" in {file}")
+    from_file: list[str] = []
+    if file is not None:
+        from_file = list(_as_arguments(_without_own_folder(_read(file), file), file))
+        refuse_unknown(from_file, known, where=f" in {file}")
+    stated = {word.partition("=")[0].replace("_", "-") for word in rest}
     try:
         from_file = with_values(Config, from_file, bare=False)
         return parse(Config, [*from_file, *rest], prog=prog, description=DESCRIPTION)
+    except MissingSettings as error:
+        raise SettingsError(_missing(error, stated | set(from_file), file, prog)) from None
     except SettingsError as error:
         setting = str(error).partition(" ")[0].rstrip(":")
-        stated = {word.partition("=")[0].replace("_", "-") for word in rest}
         if setting in from_file and setting not in stated:
             raise SettingsError(f"{file}: {error}") from None
         raise
 
 
 def to_toml(config: Config) -> str:
-    """The resolved settings, for `run.toml`; paths are absolute, what is unset is left out."""
-    return tomli_w.dumps(_plain(config))
+    """The resolved settings, for `run.toml`; paths are absolute, what is unset is left out.
+
+    The run's folder stands in a comment alone: `--config run.toml` is not to go on in it unasked.
+    """
+    settings = _plain(config)
+    folder = settings.pop("run")
+    first = f"# All settings but the folder, {folder!r}: with another --run they repeat the run.\n"
+    return first + tomli_w.dumps(settings)
+
+
+def _missing(error: MissingSettings, stated: set[str], file: Path | None, prog: str) -> str:
+    """The sentence for all that is missing: the length of the run too, which has two names."""
+    names = list(error.names)
+    if not stated & {"--training.steps", "--training.epochs"}:
+        names.append("one of --training.steps and --training.epochs")
+    told = must_be_given(names, prog)
+    if file is None or "--run" not in names or not is_used(file.parent):
+        return told
+    return (
+        f"{told}; {file} is of a run that has its folder: --run {file.parent} goes on there, "
+        "another --run repeats it from the start"
+    )
+
+
+def _without_own_folder(table: dict[str, Any], file: Path) -> dict[str, Any]:
+    """A run.toml as it was once written names the folder that it lies in; that does not count."""
+    run = table.get("run")
+    if isinstance(run, str) and file.resolve().is_relative_to(Path(run).resolve()):
+        return {name: value for name, value in table.items() if name != "run"}
+    return table
 
 
 def _split_config(argv: list[str]) -> tuple[Path | None, list[str]]:

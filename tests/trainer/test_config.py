@@ -41,7 +41,42 @@ def test_run_toml_gives_the_same_settings_again(tmp_path: Path) -> None:
     )
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
-    assert load_config(["--config", str(file)]) == config
+    assert load_config(["--config", str(file), "--run", "/r"]) == config
+
+
+def test_run_toml_does_not_go_on_in_its_own_folder_unasked(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    text = to_toml(load_config(["--run", str(tmp_path), *BASE[2:]]))
+    assert str(tmp_path) in text.splitlines()[0]
+    for content in (text, f'run = "{tmp_path}"\n{text}'):  # as it is written, and as it once was
+        file.write_text(content)
+        with pytest.raises(SettingsError) as caught:
+            load_config(["--config", str(file)])
+        assert str(caught.value) == (
+            f"--run must be given; `cosface train --help` explains it; {file} is of a run that has its "
+            f"folder: --run {tmp_path} goes on there, another --run repeats it from the start"
+        )
+        assert load_config(["--config", str(file), "--run", str(tmp_path)]).run == tmp_path
+        assert load_config(["--config", str(file), "--run=new"]).run == Path("new")
+
+
+@pytest.mark.parametrize(
+    ("argv", "missing"),
+    [
+        ([], "--run, --data.train and one of --training.steps and --training.epochs must be given; "),
+        (BASE[:2], "--data.train and one of --training.steps and --training.epochs must be given; "),
+        (BASE[2:], "--run must be given; "),
+        (BASE[:4], "one of --training.steps and --training.epochs must be given"),
+    ],
+)
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path, argv: list[str], missing: str) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text("[optim]\nlr = 0.05\n")
+    for more in ([], ["--config", str(file)]):
+        with pytest.raises(SettingsError) as caught:
+            load_config([*argv, *more])
+        assert str(caught.value).startswith(missing)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

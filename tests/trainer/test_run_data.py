@@ -154,7 +154,7 @@ def test_several_sets_and_folders_of_images(tmp_path: Path, data: Path) -> None:
     settings = tomllib.loads((run / "run.toml").read_text())
     assert [str(Path(name).resolve()) for name in settings["data"]["train"]] == [str(data), str(images)]
     assert all(Path(name).is_absolute() for name in settings["data"]["train"])
-    alone(["--config", str(run / "run.toml"), "--training.steps", "3"])
+    alone(["--config", str(run / "run.toml"), "--run", str(run), "--training.steps", "3"])
     assert len(losses(run)) == 3
     ranks = (run / "ranks.json").read_text()
     assert f'"num_classes": {CLASSES + 5}' in ranks
