@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipeline.dataset_writer import FaceDatasetWriter, write_dataset
 from data_pipeline.errors import DatasetError, RecordError
-from data_pipeline.folder_layout import check_classes, find_images, read_property, size_of_first
+from data_pipeline.folder_layout import check_classes, find_images, size_of_first
 from data_pipeline.image_table import (
     MAX_FILES,
     OFFSET_BITS,
@@ -23,6 +23,7 @@ from data_pipeline.image_table import (
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import Ints, RecordReader
 from data_pipeline.sets.identities import read_identities
+from data_pipeline.sets.property_file import read_property
 from data_pipeline.source import Origin, Payloads, SourceBase
 from data_pipeline.table_store import State, stored_table
 

@@ -9,7 +9,6 @@ and shuffled ones whose header names no identity records are understood too.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,29 +19,7 @@ from data_pipeline.recordio import Ints, RecordReader
 
 # Labels and key ranges are float32 in this format: above this, whole numbers are rounded.
 EXACT_IN_FLOAT32 = 1 << 24
-# Labels are int32 in an image table; a JPEG's sides have 16 bits.
-MOST_CLASSES, MOST_PIXELS = (1 << 31) - 1, (1 << 16) - 1
 _CHUNK = 1 << 20
-
-
-def read_property(path: Path) -> tuple[int, int, int] | None:
-    """(classes, height, width), or None if there is no such file."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-        numbers = [int(part) for part in text.split(",")]
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        numbers = []
-    if len(numbers) != 3 or min(numbers) < 1:
-        raise DatasetError(f"{path}: three whole numbers above 0, 'classes,height,width', are expected")
-    if numbers[0] > MOST_CLASSES or max(numbers[1:]) > MOST_PIXELS:
-        raise DatasetError(
-            f"{path}: at most {MOST_CLASSES} classes and {MOST_PIXELS} pixels a side are expected"
-        )
-    return numbers[0], numbers[1], numbers[2]
 
 
 def find_images(reader: RecordReader) -> tuple[Ints, Ints, int | None]:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import RecordError
-from data_pipeline.folder_layout import EXACT_IN_FLOAT32, read_property
+from data_pipeline.folder_layout import EXACT_IN_FLOAT32
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import RecordReader
+from data_pipeline.sets.property_file import read_property
 from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
 Flags = npt.NDArray[np.bool_]
