@@ -9,23 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.dataset_writer import FaceDatasetWriter, write_dataset
-from data_pipeline.errors import DatasetError, RecordError
-from data_pipeline.folder_layout import check_classes, find_images, size_of_first
-from data_pipeline.image_table import (
-    MAX_FILES,
-    OFFSET_BITS,
-    OFFSET_MASK,
-    ImageTable,
-    columns,
-    make_table,
-    without_small_classes,
-)
+from data_pipeline.errors import RecordError
+from data_pipeline.image_table import MISSING, OFFSET_BITS, OFFSET_MASK, ImageTable
 from data_pipeline.record_file import RecordFile
-from data_pipeline.recordio import Ints, RecordReader
+from data_pipeline.recordio import Ints
 from data_pipeline.sets.identities import read_identities
-from data_pipeline.sets.property_file import read_property
+from data_pipeline.sets.record_table import read_record_table, record_files, table_state
 from data_pipeline.source import Origin, Payloads, SourceBase
-from data_pipeline.table_store import State, stored_table
+from data_pipeline.table_store import stored_table
 
 __all__ = ["FaceDataset", "FaceDatasetWriter", "write_dataset"]
 
@@ -60,8 +51,10 @@ class FaceDataset(SourceBase):
         is damaged.
         """
         folder = Path(folder)
-        paths = _record_files(folder)
-        table = stored_table(_state(folder, paths, min_images), lambda: _read_table(paths, min_images))
+        paths = record_files(folder)
+        table = stored_table(
+            table_state(folder, paths, min_images), lambda: read_record_table(paths, min_images)
+        )
         files: list[RecordFile] = []
         try:
             for path in paths:
@@ -110,26 +103,35 @@ class FaceDataset(SourceBase):
         return int(self._table.key[index])
 
     def offset(self, index: int) -> int:
-        """The byte offset of one image's record in its file."""
-        return self._table.where(index)[1]
+        """The byte offset of one image's record in its file, -1 if it is missing there."""
+        offset = self._table.where(index)[1]
+        return -1 if offset == MISSING else offset
 
     def origin(self, index: int) -> Origin:
-        """Where one image's record is."""
-        file, offset = self._table.where(index)
-        return Origin(self.files[file].path, offset, self.key(index), int(self.labels[index]))
+        """Where one image's record is; the offset is -1 if it is missing there."""
+        file, _ = self._table.where(index)
+        return Origin(self.files[file].path, self.offset(index), self.key(index), int(self.labels[index]))
 
     def labels_of(self, indices: Ints) -> Ints:
         """The classes of these images, int64 [n]."""
         return self.labels[indices].astype(np.int64)
 
     def payload(self, index: int) -> memoryview:
-        """The encoded image, without a copy. Raises RecordError if the record is damaged."""
+        """The encoded image, without a copy. Raises RecordError if the record is damaged or missing."""
         file, offset = self._table.where(index)
+        if offset == MISSING:
+            raise self._missing(file)
         return self.files[file].payload(offset)
 
     def payloads(self, indices: Ints) -> Payloads:
-        """The encoded images as uint8 arrays over the memory map; headers are looked up for all at once."""
+        """The encoded images as uint8 arrays over the memory map; headers are looked up for all at once.
+
+        Raises RecordError if one of the records is damaged or missing.
+        """
         places = self._table.place[indices]
+        missing = places & OFFSET_MASK == MISSING
+        if missing.any():
+            raise self._missing(int(places[missing][0]) >> OFFSET_BITS)
         if len(self.files) == 1:
             return self.files[0].payloads(places)
         numbers, offsets = places >> OFFSET_BITS, places & OFFSET_MASK
@@ -198,6 +200,11 @@ class FaceDataset(SourceBase):
                 return int(self.files[file].locate(np.array([offset])).label[0])
         return -1
 
+    def _missing(self, file: int) -> RecordError:
+        return RecordError(
+            self.files[file].path, -1, "the header record promises this image, but the index has no such key"
+        )
+
     def close(self) -> None:
         """Let go of the record files."""
         for file in self.files:
@@ -209,63 +216,3 @@ class FaceDataset(SourceBase):
 
 def _reopen(folder: Path, min_images: int) -> FaceDataset:
     return FaceDataset.open(folder, min_images=min_images)
-
-
-def is_record_folder(folder: Path) -> bool:
-    """Whether `FaceDataset.open` would find a record file there."""
-    return folder.suffix == ".rec" or any(folder.glob("*.rec"))
-
-
-def _record_files(folder: Path) -> list[Path]:
-    """The .rec files of a set, in the order of their names."""
-    try:
-        if folder.suffix == ".rec" and folder.is_file():
-            return [folder]
-        if not folder.is_dir():
-            raise DatasetError(
-                f"{folder}: no such folder; a folder with train.rec, train.idx and property is expected"
-            )
-        rec = folder / "train.rec"
-        paths = [rec] if rec.is_file() else sorted(path for path in folder.glob("*.rec") if path.is_file())
-    except OSError as error:
-        raise DatasetError(f"{folder}: cannot be read: {error.strerror}") from None
-    if not paths:
-        raise DatasetError(f"{folder}: holds no train.rec; `cosface pack` makes one from a folder of images")
-    if len(paths) > MAX_FILES:
-        raise DatasetError(f"{folder}: holds {len(paths)} .rec files; at most {MAX_FILES} are expected")
-    return paths
-
-
-def _state(folder: Path, paths: list[Path], min_images: int) -> State:
-    """What a table depends on: another size or time of a file, another table."""
-    files = [*paths, *(path.with_suffix(".idx") for path in paths), paths[0].with_name("property")]
-    found = []
-    for path in files:
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
-    return {"set": [str(folder.absolute()), min_images], "files": found}
-
-
-def _read_table(paths: list[Path], min_images: int) -> ImageTable:
-    """Read a set's index and headers through."""
-    stated = read_property(paths[0].with_name("property"))
-    parts, largest, size, identities = [], -1, None, None
-    for number, path in enumerate(paths):
-        with RecordReader(path, path.with_suffix(".idx")) as reader:
-            places, labels, identities = find_images(reader)
-            if len(paths) > 1:
-                identities = None  # each file may have its own
-            if not len(places):
-                continue
-            largest = max(largest, int(labels.max()))
-            size = size or (size_of_first(reader, places) if stated is None else stated[1:])
-            classes = stated[0] if stated else identities or largest + 1
-            check_classes(reader, places, labels, classes, identities, stated is not None)
-            parts.append(columns(number, reader.offsets[places], labels, reader.key_array[places]))
-    if size is None:
-        raise DatasetError(f"{paths[0]}: holds no image record")
-    table = make_table(parts, stated[0] if stated else identities or largest + 1, size)
-    return without_small_classes(table, min_images, str(paths[0].parent)) if min_images else table

@@ -10,10 +10,10 @@ class DataInputError(Exception):
 
 
 class RecordError(DataInputError):
-    """A damaged or misplaced record of a RecordIO file, with the byte offset where it was met."""
+    """A damaged or misplaced record of a RecordIO file, and the byte where it was met; -1: missing."""
 
     def __init__(self, file: str | Path, offset: int, reason: str) -> None:
-        super().__init__(f"{file}: byte {offset}: {reason}")
+        super().__init__(f"{file}: byte {offset}: {reason}" if offset >= 0 else f"{file}: {reason}")
         self.file = Path(file)
         self.offset = offset
         self.reason = reason

@@ -8,141 +8,105 @@ and shuffled ones whose header names no identity records are understood too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import DatasetError
 from data_pipeline.recordio import Ints, RecordReader
+from data_pipeline.sets.identity_ranges import labels_by_range, like_the_one_before
+from data_pipeline.sets.record_labels import are_no_images, contradiction, labels_of
 
 # Labels and key ranges are float32 in this format: above this, whole numbers are rounded.
 EXACT_IN_FLOAT32 = 1 << 24
-_CHUNK = 1 << 20
 
 
-def find_images(reader: RecordReader) -> tuple[Ints, Ints, int | None]:
-    """Places in the index and labels of the images, and the number of identity records if there are any."""
-    every = np.arange(len(reader), dtype=np.int64)
+@dataclass(frozen=True)
+class FoundImages:
+    """The images of one record file. keys, labels, offsets: int64 [N]; offset -1 is that of an image which
+    the header record promises and the index has not. identities: how many identity records there are, if
+    each is of a class of its own.
+    """
+
+    keys: Ints
+    labels: Ints
+    offsets: Ints
+    identities: int | None = None
+
+
+def find_images(reader: RecordReader) -> FoundImages:
+    """A record file's images and their classes. Raises DatasetError where the file contradicts itself."""
     header = reader.positions(np.zeros(1, dtype=np.int64))
-    if header[0] < 0 or not _is_empty_vector(reader, header)[0]:
-        return every, _labels(reader, every), None
+    if header[0] < 0 or not are_no_images(reader, header)[0]:
+        return _all_that_hold_something(reader, 0)
     stated = reader.vectors(header, 2)[0]
     if not (stated >= 0).all() or np.isinf(stated).any():
         reason = f"labels {stated.tolist()}; [images + 1, images + classes + 1] are expected"
-        raise _contradiction(reader, header[0], reason)
+        raise contradiction(reader, header[0], reason)
     first, last = (int(number) for number in stated)
-    if max(first, last) >= EXACT_IN_FLOAT32 or first >= last:
-        # Rounded ranges, or none: the images are the records that hold something.
-        images = np.concatenate([chunk[~_is_empty_vector(reader, chunk)] for chunk in _chunks(every)])
-        return images, _labels(reader, images), None
-    # Of more keys than there are records, one that is missing comes early.
-    most = len(reader) + 1
+    if max(first, last) >= EXACT_IN_FLOAT32:
+        return _all_that_hold_something(reader, 0)  # rounded numbers
+    if first >= last:
+        return _all_that_hold_something(reader, first - 1)
+    # Of more than twice as many as there are records, most are missing: no need to look at all.
+    most = 2 * len(reader) + 2
     places = reader.positions(np.arange(1, min(first, 1 + most), dtype=np.int64))
     identities = reader.positions(np.arange(first, min(last, first + most), dtype=np.int64))
-    missing = np.flatnonzero(np.concatenate([places, identities]) < 0)
-    if len(missing):
-        raise DatasetError(
-            f"{reader.rec}: the header record (key 0) promises images 1 to {first - 1} and identity records "
-            f"up to {last - 1}, but key {int(missing[0]) + 1} is not in the index ({reader.idx or 'rebuilt'})"
-        )
-    ranges = _identity_ranges(reader, identities, first)
-    return places, _labels_of_ranges(reader, places, identities, ranges), len(identities)
+    for found, promised in ((places, first - 1), (identities, last - first)):
+        if 2 * int((found >= 0).sum()) < promised:
+            raise _most_are_missing(reader, first, last, np.concatenate([places, identities]))
+    labels, one_class_each = labels_by_range(reader, places, identities[identities >= 0], first)
+    offsets = np.where(places >= 0, reader.offsets[places], -1)
+    return FoundImages(np.arange(1, first), labels, offsets, last - first if one_class_each else None)
 
 
-def _identity_ranges(reader: RecordReader, identities: Ints, end_key: int) -> Ints:
-    """[C, 2]: each identity record's range of image keys, last exclusive."""
-    wrong = ~_is_empty_vector(reader, identities)
-    if wrong.any():
-        raise _contradiction(
-            reader, identities[np.argmax(wrong)], "an identity record with two labels is expected"
-        )
-    with np.errstate(invalid="ignore"):
-        ranges = reader.vectors(identities, 2).astype(np.int64)
-    wrong = (ranges[:, 0] < 1) | (ranges[:, 1] < ranges[:, 0]) | (ranges[:, 1] > end_key)
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        reason = f"image range {ranges[at].tolist()} does not lie between 1 and {end_key}"
-        raise _contradiction(reader, identities[at], reason)
-    return ranges
+def _all_that_hold_something(reader: RecordReader, promised: int) -> FoundImages:
+    """All records but those of headers and identities; and missing ones, if keys 1 to promised should be."""
+    images = np.arange(len(reader), dtype=np.int64)
+    images = images[~are_no_images(reader, images)]
+    keys, labels, offsets = reader.key_array[images], labels_of(reader, images), reader.offsets[images]
+    if 0 < promised <= 2 * len(images):
+        expected = np.arange(1, promised + 1)
+        missing = expected[reader.positions(expected) < 0]
+        if 0 < len(missing) < promised / 2:
+            keys = np.concatenate([keys, missing])
+            offsets = np.concatenate([offsets, np.full(len(missing), -1)])
+            in_order = np.argsort(keys, kind="stable")
+            labels = np.concatenate([labels, np.full(len(missing), -1)])
+            labels[in_order] = like_the_one_before(labels[in_order])
+    return FoundImages(keys, labels, offsets)
 
 
-def _labels_of_ranges(reader: RecordReader, places: Ints, identities: Ints, ranges: Ints) -> Ints:
-    """Labels of all images from those of each range's first and last; if the ranges leave gaps, from all."""
-    filled = ranges[ranges[:, 1] > ranges[:, 0]]
-    owners = identities[ranges[:, 1] > ranges[:, 0]]
-    order = np.argsort(filled[:, 0], kind="stable")
-    filled, owners = filled[order], owners[order]
-    borders = np.concatenate([[1], filled[:, 1]])
-    if not np.array_equal(borders, np.concatenate([filled[:, 0], [len(places) + 1]])):
-        return _labels(reader, places)
-    of_first = _labels(reader, places[filled[:, 0] - 1])
-    of_last = _labels(reader, places[filled[:, 1] - 2])
-    wrong = of_first != of_last
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        reason = (
-            f"images {filled[at, 0]} and {filled[at, 1] - 1} of one identity have labels {of_first[at]} and "
-        )
-        raise _contradiction(reader, owners[at], reason + f"{of_last[at]}; one label is expected")
-    return np.repeat(of_first, filled[:, 1] - filled[:, 0])
+def _most_are_missing(reader: RecordReader, first: int, last: int, places: Ints) -> DatasetError:
+    missing = np.flatnonzero(places < 0)
+    return DatasetError(
+        f"{reader.rec}: the header record (key 0) promises images 1 to {first - 1} and identity records "
+        f"up to {last - 1}, but key {int(missing[0]) + 1} is not in the index ({reader.idx or 'rebuilt'}), "
+        f"nor are {len(missing) - 1} others"
+    )
 
 
-def _labels(reader: RecordReader, places: Ints) -> Ints:
-    """The class in each record's header. Raises DatasetError for one that is not a whole number from 0."""
-    labels = np.zeros(len(places), dtype=np.int64)
-    for start in range(0, len(places), _CHUNK):
-        chunk = places[start : start + _CHUNK]
-        found = reader.locate(chunk).label
-        with np.errstate(invalid="ignore"):
-            whole = np.where(np.isfinite(found), found, -1.0).astype(np.int64)
-        wrong = (whole != found) | (whole < 0)
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            reason = f"label {found[at]:g}; a whole number from 0 is expected"
-            raise _contradiction(reader, chunk[at], reason)
-        labels[start : start + len(chunk)] = whole
-    return labels
-
-
-def _is_empty_vector(reader: RecordReader, places: Ints) -> npt.NDArray[np.bool_]:
-    """Whether these are header or identity records: two labels and no payload."""
-    located = reader.locate(places)
-    empty: npt.NDArray[np.bool_] = (located.flag == 2) & (located.begin == located.end) & (located.begin >= 0)
-    return empty
-
-
-def _chunks(places: Ints) -> Iterable[Ints]:
-    return (places[start : start + _CHUNK] for start in range(0, max(len(places), 1), _CHUNK))
-
-
-def check_classes(
-    reader: RecordReader, places: Ints, labels: Ints, num_classes: int, identities: int | None, stated: bool
-) -> None:
+def check_classes(reader: RecordReader, found: FoundImages, num_classes: int, stated: bool) -> None:
     """Refuse classes that disagree with the labels or the identity records (DatasetError)."""
     source = "`property` says" if stated else "there are"
-    if identities is not None and identities != num_classes:
+    if found.identities is not None and found.identities != num_classes:
         raise DatasetError(
             f"{reader.rec.with_name('property')}: says {num_classes} classes, but {reader.rec} has "
-            f"{identities} identity records; the two must agree"
+            f"{found.identities} identity records; the two must agree"
         )
-    largest = int(np.argmax(labels))
-    if labels[largest] >= num_classes:
-        reason = (
-            f"label {labels[largest]}, but {source} {num_classes} classes; labels below that are expected"
+    largest = int(np.argmax(found.labels))
+    if found.labels[largest] >= num_classes:
+        raise DatasetError(
+            f"{reader.rec}: record {found.keys[largest]} at byte {found.offsets[largest]}: label "
+            f"{found.labels[largest]}, but {source} {num_classes} classes; labels below that are expected"
         )
-        raise _contradiction(reader, places[largest], reason)
 
 
-def size_of_first(reader: RecordReader, places: Ints) -> tuple[int, int]:
+def size_of_first(reader: RecordReader, found: FoundImages) -> tuple[int, int]:
     """(height, width) of the first image, for a folder that states none."""
-    image = decode_image(reader.payload_view(int(reader.key_array[places[0]])))
+    place = reader.positions(found.keys[found.offsets >= 0][:1])[0]
+    image = decode_image(reader.payload_view(int(reader.key_array[place])))
     if image is None:
-        raise _contradiction(reader, places[0], "the first image cannot be decoded; JPEG or PNG is expected")
+        raise contradiction(reader, place, "the first image cannot be decoded; JPEG or PNG is expected")
     return image.shape[0], image.shape[1]
-
-
-def _contradiction(reader: RecordReader, place: np.int64, reason: str) -> DatasetError:
-    key, offset = int(reader.key_array[place]), int(reader.offsets[place])
-    return DatasetError(f"{reader.rec}: record {key} at byte {offset}: {reason}")

@@ -18,6 +18,8 @@ Ints = npt.NDArray[np.int64]
 # A place is a file's number and a byte in it. 2^48 bytes are 256 TiB.
 OFFSET_BITS = 48
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
+# The byte of a record that should be there and is missing.
+MISSING = OFFSET_MASK
 MAX_FILES = 1 << 15
 
 
@@ -43,8 +45,8 @@ class ImageTable:
 
 
 def columns(file: int, offsets: Ints, labels: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
-    """One file's part of the columns place, label and key."""
-    return file << OFFSET_BITS | offsets, labels, keys
+    """One file's part of the columns place, label and key; offset -1 is that of a missing record."""
+    return file << OFFSET_BITS | offsets & OFFSET_MASK, labels, keys
 
 
 def make_table(

@@ -16,8 +16,8 @@ Payloads = list[npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an image comes from: its file, the byte at which its record starts there, the record's key, and
-    its class.
+    """Where an image comes from: its file, the byte at which its record starts there (-1 if it is missing),
+    the record's key, and its class.
     """
 
     file: Path
@@ -26,7 +26,8 @@ class Origin:
     label: int
 
     def __str__(self) -> str:
-        return f"{self.file}: byte {self.offset}: record {self.key} of class {self.label}"
+        byte = f"byte {self.offset}: " if self.offset >= 0 else ""
+        return f"{self.file}: {byte}record {self.key} of class {self.label}"
 
 
 class ImageSource(Protocol):

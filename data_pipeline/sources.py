@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from data_pipeline.dataset import FaceDataset, is_record_folder
+from data_pipeline.dataset import FaceDataset
 from data_pipeline.errors import DatasetError
 from data_pipeline.image_files import ImageFiles
 from data_pipeline.merged import MergedSource
+from data_pipeline.sets.record_table import is_record_folder
 from data_pipeline.source import ImageSource
 
 MADE_UP = {"rendered:": "data_pipeline.rendered.source"}

@@ -146,4 +146,5 @@ def doubling_bins(images_per_identity: dict[int, int]) -> list[tuple[int, int, i
 def _place(origin: Origin | None) -> Any:
     if origin is None:
         return None
-    return {"file": str(origin.file), "key": origin.key, "offset": origin.offset, "class": origin.label}
+    offset = origin.offset if origin.offset >= 0 else None
+    return {"file": str(origin.file), "key": origin.key, "offset": offset, "class": origin.label}

@@ -150,7 +150,8 @@ def _place(origin: Origin, named: bool = False) -> str:
         return f"{name}image {origin.key} of pair {origin.label}"
     label = f"class {origin.label}" if origin.label >= 0 else "class unknown"
     if origin.file.suffix == ".rec":
-        return f"{name}record {origin.key} at byte {origin.offset}, {label}"
+        byte = f" at byte {origin.offset}" if origin.offset >= 0 else ""
+        return f"{name}record {origin.key}{byte}, {label}"
     return f"{origin.file}, {label}"
 
 

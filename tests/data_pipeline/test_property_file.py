@@ -58,7 +58,7 @@ def test_what_tools_write_is_understood(tmp_path: Path, case: str) -> None:
         b"\xff\xfe1",
         "١٠,112,96".encode(),
         b"9" * 5000,
-    ],  # fmt: skip
+    ],
 )
 def test_anything_else_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "property").write_bytes(content)

@@ -259,7 +259,7 @@ def test_a_large_set_is_opened_from_its_table(
         expected = contents(dataset)
         assert isinstance(dataset.labels.base, np.ndarray) or not dataset.labels.flags.owndata
     assert len(list(cache.glob("*.table"))) == 1
-    monkeypatch.setattr("data_pipeline.dataset._read_table", None)
+    monkeypatch.setattr("data_pipeline.dataset.read_record_table", None)
     with FaceDataset.open(folder) as dataset:
         assert contents(dataset) == expected
 
