@@ -29,6 +29,18 @@ class DamagedRecord:
         return f"{self.origin}: {self.reason}"
 
 
+def allowed_damaged(max_damaged: float, num_images: int) -> int:
+    """How many images of a set may be damaged.
+
+    max_damaged: 0 for none; below 1 that part of the set, rounded down, but one image at least; from 1 on
+    a number of images.
+    """
+    if max_damaged >= 1:
+        return int(max_damaged)
+    # Without the trifle 0.29 of 100 images would be 28.
+    return max(1, int(max_damaged * num_images + 1e-9)) if max_damaged > 0 else 0
+
+
 class DamagedImages:
     """The damaged images found so far, by index, each with what is wrong with it."""
 
@@ -80,8 +92,8 @@ class DamagedImages:
         return str(self.record(index))
 
     def check(self, max_damaged: float) -> None:
-        """Raise TooManyDamaged, naming the first ones, if they are more than this part of the set."""
-        allowed = int(max_damaged * self._source.num_images)
+        """Raise TooManyDamaged, naming the first ones, if they are more than `allowed_damaged` of the set."""
+        allowed = allowed_damaged(max_damaged, self._source.num_images)
         if len(self.reasons) <= allowed:
             return
         named = [self.describe(index) for index in list(self.reasons)[:_NAMED]]

@@ -58,8 +58,8 @@ class TrainLoader:
     the first of them that is installed; the first alone decodes for GPUs.
 
     A damaged image is replaced by the next of the order; `damaged` says which were. max_damaged is the part
-    of the set that may be; None leaves that to the caller, who knows of the other ranks'. Raises
-    DataInputError if a global batch is larger than the set or DALI is missing; iterating raises
+    of the set that may be, or, from 1 on, how many (`allowed_damaged`); None leaves that to the caller, who
+    knows of the other ranks'. Raises DataInputError if a global batch is larger than the set or DALI is missing; iterating raises
     TooManyDamaged.
     """
 

@@ -47,7 +47,8 @@ class DataConfig:
     decoder: Literal["auto", "dali", "opencv"] = "auto"
     """auto: DALI where it is installed, else OpenCV, which is slower and for the CPU alone."""
     max_damaged: float = 1e-4
-    """Part of the images that may be damaged; the run puts others in their places, above it it stops."""
+    """Part of the images that may be damaged, one at least unless it is 0; from 1 on, their number. The run
+    puts others in their places; above it it stops."""
     image_size: tuple[int, int] | None = None
     """Height and width of the images as the network sees them; as stored when not given."""
     threads: int | None = None
@@ -68,8 +69,11 @@ class DataConfig:
                 f"batch_size must be a multiple of images_per_identity, {self.images_per_identity}, for the "
                 f"order of identities, got {self.batch_size}"
             )
-        if not 0 <= self.max_damaged < 1:
-            raise ValueError(f"max_damaged must be at least 0 and below 1, got {self.max_damaged:g}")
+        if not (0 <= self.max_damaged < 1 or (self.max_damaged < 2**63 and self.max_damaged % 1 == 0)):
+            raise ValueError(
+                "max_damaged must be a part of the images (0 or more, below 1) or their number (a whole "
+                f"one), got {self.max_damaged:g}"
+            )
         if self.preset != "flip" and self.augment != Augmentation():
             raise ValueError("preset must be left alone where augment's own settings are given")
         if self.image_size is not None and min(self.image_size) < 16:

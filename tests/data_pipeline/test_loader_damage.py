@@ -14,9 +14,10 @@ import torch
 
 from data_pipeline import FaceDataset, write_dataset
 from data_pipeline.augment import Augmentation
-from data_pipeline.damaged import DamagedImages, TooManyDamaged
+from data_pipeline.damaged import DamagedImages, TooManyDamaged, allowed_damaged
 from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import GlobalOrder
+from trainer.settings import DataConfig
 
 pytestmark = pytest.mark.dali
 
@@ -142,15 +143,41 @@ def test_a_damaged_record_is_replaced_too(tmp_path: Path) -> None:
 def test_too_many_end_the_reading(tmp_path: Path) -> None:
     dataset, _ = damaged_in_many_ways(tmp_path / "set")
     for allowed in (0, 2, 6):
-        batches = loader(dataset, 6, max_damaged=allowed / IMAGES + 1e-9)
+        batches = loader(dataset, 6, max_damaged=allowed / IMAGES)
         with pytest.raises(
             TooManyDamaged, match=rf"data\.max-damaged allows {allowed} of this set: "
         ) as told:
             take(batches, 12)
         assert str(dataset.file) in str(told.value)
         assert "\n" not in str(told.value)
-    with loader(dataset, 6, max_damaged=7 / IMAGES + 1e-9) as batches:
-        take(batches, 12)
+    for enough in (7 / IMAGES, 7, 60):
+        with loader(dataset, 6, max_damaged=enough) as batches:
+            take(batches, 12)
+
+
+@pytest.mark.parametrize(
+    ("max_damaged", "images", "allowed"),
+    [
+        (0, 10**9, 0),
+        *((1e-4, images, 1) for images in (1, 80, 9_999, 10_000, 19_999)),
+        (1e-4, 20_000, 2),
+        (0.29, 100, 29),
+        (0.5, 3, 1),
+        (1, 80, 1),
+        (12, 10**6, 12),
+    ],
+)
+def test_a_part_of_a_small_set_is_one_image_and_a_whole_number_is_a_number(
+    max_damaged: float, images: int, allowed: int
+) -> None:
+    assert allowed_damaged(max_damaged, images) == allowed
+
+
+def test_one_damaged_image_of_a_small_set_does_not_end_a_run_of_the_default(tmp_path: Path) -> None:
+    dataset = spoilt(tmp_path / "set", {15: DAMAGE["cut off"][0]})
+    with loader(dataset, 12, max_damaged=DataConfig(train=("set",)).max_damaged) as batches:
+        take(batches, 6)
+        assert list(batches.damaged.reasons) == [15]
 
 
 @pytest.mark.parametrize("decoder", ["dali", "opencv"])

@@ -211,7 +211,7 @@ def test_a_signal_to_the_whole_group_stops_a_run_with_worker_processes(
     [
         (["--data.image-size", "8", "8"], "image_size must be at least 16 16"),
         (["--data.threads", "0"], "threads must be 1 or more"),
-        (["--data.max-damaged", "1"], "max.damaged must be at least 0 and below 1"),
+        (["--data.max-damaged", "1.5"], "max.damaged must be a part of the images .* or their number"),
         (["--data.preset", "light", "--data.augment.grey", "0.1"], "preset must be left alone"),
     ],
 )
