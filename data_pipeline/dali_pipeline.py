@@ -104,13 +104,29 @@ def build(graph: Graph, prefetch: int, *, finished: bool = True) -> Any:
             encoded, device="cpu" if graph.device_id is None else "mixed", output_type=types.RGB
         )
         if graph.stored is None:
-            images = fn.resize(images, size=list(graph.size))
+            images = _fit(dali, images, graph.size)
         if finished:
             images = _finish(fn, types, images, graph)
         shapes = (fn.peek_image_shape(encoded),) if finished and graph.stored is not None else ()
         pipeline.set_outputs(images, *shapes)
     pipeline.build()
     return pipeline
+
+
+def _fit(dali: Any, images: Any, size: tuple[int, int]) -> Any:
+    """What `decode.fit` does: the middle of those that are only too wide, the others resized."""
+    fn = dali.fn
+    shape = images.shape(dtype=dali.types.FLOAT)
+    height, width = shape[0], shape[1]
+    surplus = (height == size[0]) * (width > size[1]) * (width - size[1])
+    left = dali.math.floor((surplus + 1) / 2)
+    # A region of the size that is asked for comes out as it is.
+    return fn.resize(
+        images,
+        size=list(size),
+        roi_start=fn.stack(0.0 * left, left),
+        roi_end=fn.stack(height, left + width - surplus),
+    )
 
 
 def _finish(fn: Any, types: Any, images: Any, graph: Graph) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.errors import DataInputError
+from data_pipeline.resampling import resize
 
 if TYPE_CHECKING:
     import torch
@@ -32,20 +33,15 @@ def decode_image(payload: Payload) -> Images | None:
 
 
 def fit(image: Images, size: tuple[int, int]) -> Images:
-    """An image [H, W, 3] at another size: centre crop if only the width shrinks, otherwise bilinear resize.
+    """uint8 [H, W, 3] brought to `size` (height, width): what training, evaluation and packing share.
 
-    112 x 112 to 112 x 96, the two sizes of the field, is the crop: both share one alignment template.
+    The middle if the height is right and the width too large, otherwise `resampling.resize`: smoothed by a
+    triangle as wide as the reduction along a side that shrinks, linear along one that grows. 112 x 112 to
+    112 x 96, the two sizes of the field, is the middle: both share one alignment template.
     """
-    import cv2
-
-    height, width = size
-    if image.shape[:2] == size:
-        return image
-    if image.shape[0] == height and image.shape[1] > width:
+    if image.shape[0] == size[0] and image.shape[1] > size[1]:
         return crop(image, size)
-    shrinks = image.shape[0] > height and image.shape[1] > width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+    return resize(image, size)
 
 
 def crop(image: Images, size: tuple[int, int]) -> Images:

@@ -54,13 +54,13 @@ class TrainLoader:
     Global step k takes world_size * batch_size images of the order; this rank takes the rank-th part of
     them. last: what becomes of an epoch's tail, see `Batching`. Which pixels an image has depends on (seed,
     epoch, image) alone. image_size is (height, width): None as stored, the same height and a smaller width
-    the centre crop, anything else a resize. decoder: DALI, or OpenCV in processes of torch's DataLoader, or
-    the first of them that is installed; the first alone decodes for GPUs.
+    the centre crop, anything else a resize (`decode.fit`, as in evaluation). decoder: DALI, or OpenCV in
+    processes of torch's DataLoader, or the first of them that is installed; the first alone decodes for GPUs.
 
     A damaged image is replaced by the next of the order; `damaged` says which were. max_damaged is the part
     of the set that may be, or, from 1 on, how many (`allowed_damaged`); None leaves that to the caller, who
-    knows of the other ranks'. Raises DataInputError if a global batch is larger than the set or DALI is missing; iterating raises
-    TooManyDamaged.
+    knows of the other ranks'. Raises DataInputError if a global batch is larger than the set or DALI is
+    missing; iterating raises TooManyDamaged.
     """
 
     def __init__(

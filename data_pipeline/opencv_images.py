@@ -14,9 +14,8 @@ import numpy.typing as npt
 from data_pipeline.augment import Augmentation, Parameters
 from data_pipeline.augment_pixels import change_image
 from data_pipeline.damage import damage
-from data_pipeline.decode import crop, decode_image
+from data_pipeline.decode import crop, decode_image, fit
 from data_pipeline.pixel_settings import changes_of, settings_of
-from data_pipeline.resampling import resize
 
 Images = npt.NDArray[np.uint8]
 
@@ -32,8 +31,9 @@ def opencv_batch(
     """uint8 [n, H, W, 3] RGB of n encoded images, changed by the n parameters drawn for `augmentation`, and
     which are damaged: place in the batch to reason. Damaged ones are black; nothing is raised for them.
 
-    stored: (height, width) that every image must have, or None if each is resized; size: (height, width) that
-    comes out, by a crop of the middle if it is smaller than stored. Images are turned as their EXIF says.
+    stored: (height, width) that every image must have, or None if each is brought to `size` by `decode.fit`;
+    size: (height, width) that comes out, by a crop of the middle if it is smaller than stored. Images are
+    turned as their EXIF says.
     """
     worked = stored or size
     changes = changes_of(settings_of(augmentation, parameters, worked), len(payloads), worked)
@@ -45,7 +45,7 @@ def opencv_batch(
             damaged[place] = image
             continue
         if stored is None:
-            image = resize(image, size)
+            image = fit(image, size)
         elif image.shape[:2] != stored:
             damaged[place] = wrong_size((image.shape[0], image.shape[1]), stored)
             continue
