@@ -18,9 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from data_pipeline.durable import open_cut, sync, write_durably
+from data_pipeline.durable import open_cut
 from data_pipeline.errors import DatasetError
-from data_pipeline.folder_lock import HeldByAnother, lock_folder
+from data_pipeline.files.atomic import sync, write_file
+from data_pipeline.files.lock import HeldByAnother, ProcessLock
 from data_pipeline.output_folder import in_use, is_in_use
 
 COMMIT_INTERVAL_S = 2.0
@@ -50,12 +51,13 @@ class PackWork:
         taken = _is_in_use(self.out)
         if taken and not self.folder.exists():
             raise in_use(out)
+        self._lock = ProcessLock(self.folder / "lock")
         try:
             with self.writing():
-                self._lock = lock_folder(self.folder)
+                self._lock.acquire()
         except HeldByAnother as other:
             raise DatasetError(
-                f"{out}: process {other.holder} is packing into it; wait for it or name another folder"
+                f"{out}: {other.holder} is packing into it; wait for it or name another folder"
             ) from None
         try:
             self._open(taken, fresh)
@@ -90,11 +92,9 @@ class PackWork:
         )
 
     def _start(self) -> None:
-        for name in ("manifest.json", "committed.json", "results"):
-            (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.set_folder, ignore_errors=True)
+        self._clear()
         self.set_folder.mkdir()
-        write_durably(self.folder / "manifest.json", json.dumps(self._manifest, indent=1))
+        write_file(self.folder / "manifest.json", json.dumps(self._manifest, indent=1), durable=True)
 
     def _read_results(self) -> None:
         """Takes what was committed and cuts off what was not."""
@@ -173,7 +173,7 @@ class PackWork:
                 file.flush()
                 os.fsync(file.fileno())
             state = dict(zip(("files", "results", "records"), done, strict=True))
-            write_durably(self.folder / "committed.json", json.dumps(state))
+            write_file(self.folder / "committed.json", json.dumps(state), durable=True)
         self._committed = done[0]
         self._last_commit = time.monotonic()
 
@@ -198,11 +198,21 @@ class PackWork:
     def close(self) -> None:
         """Lets go of the folder; without a commit in it, it goes too."""
         self._close_files()
-        if self._lock >= 0:
+        if self._lock.is_held:
             if not (self.folder / "committed.json").exists():
+                # The lock goes last: whoever takes it next must find nothing that is still being removed.
+                with suppress(OSError):
+                    self._clear()
                 shutil.rmtree(self.folder, ignore_errors=True)
-            os.close(self._lock)
-            self._lock = -1
+            self._lock.release()
+
+    def _clear(self) -> None:
+        """Removes everything but the lock, what a killed process left half-written too."""
+        for entry in list(self.folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name.partition(".")[0] != "lock":
+                entry.unlink(missing_ok=True)
 
     def _close_files(self) -> None:
         for file in (self._records, self._log):

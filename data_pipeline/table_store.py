@@ -13,7 +13,6 @@ import hashlib
 import json
 import mmap
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.errors import DataInputError
+from data_pipeline.files.atomic import replacing
+from data_pipeline.files.lock import HeldByAnother, ProcessLock
 from data_pipeline.image_table import ImageTable
 
 MAGIC = b"cosface image table 1\n"
@@ -64,7 +65,7 @@ def stored_table(
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(file.with_suffix(".lock")))
-        except (OSError, ImportError):  # nothing can be written there, or locked on this system
+        except OSError:  # nothing can be written there
             return build()
         if (found := read_table(file, state)) is not None:
             return found
@@ -91,18 +92,11 @@ def write_table(file: Path, state: State, table: ImageTable) -> None:
             "dtypes": [array.dtype.str for array in arrays],
         }
     ).encode()
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as out:
-            out.write(MAGIC + len(header).to_bytes(8, "little") + header)
-            for array in arrays:
-                out.write(bytes(-out.tell() % _ALIGNMENT))
-                array.tofile(out)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file, durable=True) as out:
+        out.write(MAGIC + len(header).to_bytes(8, "little") + header)
+        for array in arrays:
+            out.write(bytes(-out.tell() % _ALIGNMENT))
+            array.tofile(out)
 
 
 def read_table(file: Path, state: State) -> ImageTable | None:
@@ -151,24 +145,16 @@ def _bytes_of(state: State) -> int:
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process. Raises OSError where files cannot be locked."""
-    import fcntl
-
-    with file.open("a+") as stream:
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
-            try:
-                fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    stream.seek(0)
-                    raise DataInputError(
-                        f"{file}: process {stream.read(32).strip() or '?'} has been reading the set through "
-                        f"for {DEADLINE_S:.0f} s; end it, or wait and start again"
-                    ) from None
-                time.sleep(0.05)
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+    """Hold a lock. Raises OSError where nothing can be written."""
+    lock = ProcessLock(file, DEADLINE_S)
+    try:
+        lock.acquire()
+    except HeldByAnother as other:
+        raise DataInputError(
+            f"{file}: {other.holder} has been reading the set through for {DEADLINE_S:.0f} s; "
+            "end it, or wait and start again"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from data_pipeline.durable import sync
+from data_pipeline.files.atomic import sync
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.ranks import Ranks
 from trainer.shards import read_classes, shard_name, write_shard

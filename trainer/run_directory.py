@@ -9,11 +9,9 @@ damaged.csv      images that could not be used      lock           held by rank 
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from data_pipeline.files.atomic import write_file
+from data_pipeline.files.lock import HeldByAnother, ProcessLock
 from trainer.errors import TrainerInputError, not_written
 from trainer.run_files import STATUS_FILE, State, Status
 
@@ -33,44 +33,30 @@ class RunDirectory:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = -1
+        self._lock = ProcessLock(folder / "lock", _LOCK_WAIT_S)
 
     def __enter__(self) -> Self:
         """Raises TrainerInputError if the folder cannot be written, or naming the process that holds it."""
-        file = self.folder / "lock"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock.acquire()
+        except HeldByAnother as other:
+            raise TrainerInputError(
+                f"--run {self.folder}: {other.holder} is writing there; stop it or choose another folder"
+            ) from None
         except OSError as error:
             raise TrainerInputError(f"--run {self.folder}: cannot be written: {error.strerror}") from None
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        while not self._try_lock():
-            if time.monotonic() > deadline:
-                holder = os.pread(self._lock, 200, 0).decode(errors="replace").strip()
-                os.close(self._lock)
-                raise TrainerInputError(
-                    f"--run {self.folder}: {holder or 'another process'} is writing there; "
-                    "stop it or choose another folder"
-                )
-            time.sleep(0.1)
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.ftruncate(self._lock, 0)
-        os.close(self._lock)
+        self._lock.release()
 
     def write(self, name: str, text: str) -> None:
         """Replace a file of the folder, whole or not at all. Raises TrainingFailed naming it."""
         file = self.folder / name
-        temporary = file.with_name(f".{file.name}.tmp")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            os.replace(temporary, file)
+            write_file(file, text)
         except OSError as error:
             raise not_written(file, error) from error
 
@@ -97,13 +83,6 @@ class RunDirectory:
     def write_status(self, status: State, step: int) -> None:
         """status: running, stopped (on request, with a checkpoint) or finished, after this many steps."""
         self.write_json(STATUS_FILE, asdict(Status(status, step, os.getpid(), time.time())))
-
-    def _try_lock(self) -> bool:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
 
 def is_used(folder: Path) -> bool:

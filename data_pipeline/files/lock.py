@@ -54,6 +54,11 @@ class ProcessLock:
         """Whether the hold is a marker, since the file system has no flock."""
         return isinstance(self._lock, SoftFileLock)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds it."""
+        return self._lock.is_locked
+
     def acquire(self) -> None:
         """Take the lock and leave this process's name in the file. Raises HeldByAnother, OSError."""
         deadline = time.monotonic() + self.patience_s
@@ -71,7 +76,7 @@ class ProcessLock:
 
     def release(self) -> None:
         """Let go; nothing happens if it is not held."""
-        if self._lock.is_locked:
+        if self.is_held:
             self._remove_name()
             self._lock.release()
 
