@@ -11,11 +11,12 @@ import io
 import os
 import pickle
 import pickletools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import PairSetError
+from data_pipeline.pairs.bin_numpy import Array, Dtype, Refused, from_buffer, reconstruct, scalar
 
 MAX_FILE_BYTES = 8 << 30
 EXPECTED = "expected insightface's pickle of (list of encoded images, list of bools)"
@@ -25,7 +26,7 @@ _ALLOWED_OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT",
     "GET", "BINGET", "LONG_BINGET", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE",
     "TUPLE1", "TUPLE2", "TUPLE3", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2",
-    "LONG", "LONG1", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
+    "LONG", "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
     "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
 ))
@@ -33,92 +34,30 @@ _ALLOWED_OPCODES = frozenset((
 _MEMO_WRITES = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 
 
-class _Refused(Exception):
-    """What in the file is not a pair set."""
-
-
-class _Dtype:
-    """Stands for numpy.dtype of one byte an element."""
-
-    def __init__(self, code: Any, *_flags: Any) -> None:
-        name = code.decode("ascii", "replace") if isinstance(code, bytes) else code
-        if name not in ("u1", "|u1", "uint8", "b1", "|b1", "bool", "?"):
-            raise _Refused(f"a numpy array of {name!r}, only bytes and bools are expected")
-        self.is_bool = "b" in name or name == "?"
-
-    def __setstate__(self, state: Any) -> None:
-        """Byte order and alignment mean nothing for single bytes."""
-
-
-class _Array:
-    """Stands for numpy.ndarray, one-dimensional, as its bytes."""
-
-    def __init__(self) -> None:
-        self.content: bytes | bytearray = b""
-        self.is_bool = False
-
-    def __setstate__(self, state: Any) -> None:
-        if not (isinstance(state, tuple) and len(state) == 5):
-            raise _Refused("a numpy array whose state has not five parts")
-        _version, shape, dtype, _fortran, content = state
-        self.fill(content, dtype, shape)
-
-    def fill(self, content: Any, dtype: Any, shape: Any) -> _Array:
-        """Takes the bytes after checking them against dtype and shape."""
-        if not isinstance(dtype, _Dtype) or not isinstance(content, bytes | bytearray):
-            raise _Refused("a numpy array that does not hold bytes or bools")
-        flat = isinstance(shape, tuple) and sum(size != 1 for size in shape) <= 1
-        if not flat or len(content) != max([1, *shape] if 0 not in shape else [0]):
-            raise _Refused(
-                f"a numpy array of shape {shape!r} with {len(content)} bytes, one dimension is expected"
-            )
-        self.content, self.is_bool = content, dtype.is_bool
-        return self
-
-
 def _encode(text: Any, encoding: Any) -> bytes:
     """Stands for codecs.encode, by which Python 3 writes bytes into a protocol 2 pickle."""
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1", "latin-1", b"latin-1"):
-        raise _Refused("a text encoding other than latin1")
+        raise Refused("a text encoding other than latin1")
     return text.encode("latin1")
 
 
 def _empty_bytes(*arguments: Any) -> bytes:
     if arguments:
-        raise _Refused("bytes() with arguments")
+        raise Refused("bytes() with arguments")
     return b""
-
-
-def _reconstruct(*_arguments: Any) -> _Array:
-    return _Array()
-
-
-def _from_buffer(content: Any, dtype: Any, shape: Any, _order: Any) -> _Array:
-    return _Array().fill(content, dtype, shape)
-
-
-def _scalar(dtype: Any, content: Any) -> bool:
-    if (
-        not isinstance(dtype, _Dtype)
-        or not dtype.is_bool
-        or not isinstance(content, bytes)
-        or len(content) != 1
-    ):
-        raise _Refused("a numpy number that is no bool")
-    return content != b"\0"
 
 
 _STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _encode,
     ("__builtin__", "bytes"): _empty_bytes,
     ("builtins", "bytes"): _empty_bytes,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): Array,
+    ("numpy", "dtype"): Dtype,
 }
 for _core in ("numpy.core", "numpy._core"):
-    _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
-    _STAND_INS[f"{_core}.multiarray", "scalar"] = _scalar
-    _STAND_INS[f"{_core}.numeric", "_frombuffer"] = _from_buffer
+    _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = reconstruct
+    _STAND_INS[f"{_core}.multiarray", "scalar"] = scalar
+    _STAND_INS[f"{_core}.numeric", "_frombuffer"] = from_buffer
 
 
 class _Callable:
@@ -133,7 +72,7 @@ class _Callable:
         return self._call(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise _Refused("state for a function")
+        raise Refused("state for a function")
 
 
 class _PairUnpickler(pickle.Unpickler):
@@ -144,7 +83,7 @@ class _PairUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _Callable:
         """The stand-in for a name, and nothing else."""
         if (module, name) not in _STAND_INS:
-            raise _Refused(f"it names {module}.{name}, which no pair set needs")
+            raise Refused(f"it names {module}.{name}, which no pair set needs")
         call = _STAND_INS[module, name]
 
         def counted(*arguments: Any) -> Any:
@@ -152,7 +91,7 @@ class _PairUnpickler(pickle.Unpickler):
             made = call(*arguments)
             self._left -= len(made) if isinstance(made, bytes) else 0
             if self._left < 0:
-                raise _Refused(f"it makes more bytes than its own {self._size}")
+                raise Refused(f"it makes more bytes than its own {self._size}")
             return made
 
         return _Callable(counted)
@@ -163,13 +102,13 @@ def _check_opcodes(content: bytes) -> None:
     end = 0
     for count, (opcode, argument, position) in enumerate(pickletools.genops(content), start=1):
         if opcode.name not in _ALLOWED_OPCODES:
-            raise _Refused(f"opcode {opcode.name} at byte {position}")
+            raise Refused(f"opcode {opcode.name} at byte {position}")
         # The unpickler's memo is an array as long as its largest index.
         if opcode.name in _MEMO_WRITES and int(argument or 0) > count:
-            raise _Refused(f"memo index {argument} at byte {position}")
+            raise Refused(f"memo index {argument} at byte {position}")
         end = (position or 0) + 1
     if end != len(content):
-        raise _Refused(f"{len(content) - end} bytes after its end")
+        raise Refused(f"{len(content) - end} bytes after its end")
 
 
 def read_pickle(path: Path) -> tuple[list[bytes], list[bool]]:
@@ -185,7 +124,7 @@ def read_pickle(path: Path) -> tuple[list[bytes], list[bool]]:
         _check_opcodes(content)
         loaded = _PairUnpickler(content).load()
         return _as_pair_set(loaded)
-    except _Refused as refused:
+    except Refused as refused:
         raise PairSetError(f"{path}: not a pair set: {refused}; {EXPECTED}") from None
     except (
         pickle.UnpicklingError,
@@ -204,39 +143,50 @@ def read_pickle(path: Path) -> tuple[list[bytes], list[bool]]:
 
 def _as_pair_set(loaded: Any) -> tuple[list[bytes], list[bool]]:
     if not isinstance(loaded, tuple | list) or len(loaded) != 2:
-        raise _Refused("it holds no pair of lists")
+        raise Refused("it holds no pair of lists")
+    if not isinstance(loaded[0], tuple | list):
+        raise Refused("its images are no list")
     copies: dict[int, bytes] = {}
-    images = [_as_bytes(image, place, copies) for place, image in enumerate(_as_items(loaded[0], "images"))]
-    same = [_as_bool(value, place) for place, value in enumerate(_as_items(loaded[1], "bools"))]
+    images = [_as_bytes(image, place, copies) for place, image in enumerate(loaded[0])]
+    same = _as_bools(loaded[1])
     if not same:
-        raise _Refused("it holds no pair")
+        raise Refused("it holds no pair")
     if len(images) != 2 * len(same):
-        raise _Refused(f"{len(images)} images for {len(same)} pairs, two a pair are expected")
+        raise Refused(f"{len(images)} images for {len(same)} pairs, two a pair are expected")
     return images, same
-
-
-def _as_items(value: Any, what: str) -> Iterable[Any]:
-    if isinstance(value, _Array) and value.is_bool:
-        return [byte != 0 for byte in value.content]
-    if not isinstance(value, list | tuple):
-        raise _Refused(f"its {what} are no list")
-    return value
 
 
 def _as_bytes(value: Any, place: int, copies: dict[int, bytes]) -> bytes:
     """copies: of each bytearray by its id, so that one that is named often is copied once."""
-    content = value.content if isinstance(value, _Array) else value
+    if isinstance(value, Array) and value.dtype.kind not in "ub":
+        raise Refused(f"image {place} is a numpy array of {value.name!r}, encoded bytes are expected")
+    content = value.content if isinstance(value, Array) else value
     if not isinstance(content, bytes | bytearray) or not content:
-        raise _Refused(f"image {place} is no encoded image")
+        raise Refused(f"image {place} is no encoded image")
     if isinstance(content, bytes):
         return content
     return copies.setdefault(id(content), copies.get(id(content)) or bytes(content))
 
 
-def _as_bool(value: Any, place: int) -> bool:
-    if not isinstance(value, bool | int) or value not in (0, 1):
-        raise _Refused(f"pair {place} is marked neither same nor different")
-    return bool(value)
+def _as_bools(flags: Any) -> list[bool]:
+    """1 is same; different is 0 or, where the set has no 0, -1. Any kind of number says so."""
+    if isinstance(flags, Array):
+        flags = flags.values()
+    if not isinstance(flags, list | tuple):
+        raise Refused("its bools are no list")
+    numbers = [_as_number(flag) for flag in flags]
+    for place, number in enumerate(numbers):
+        if number not in (1, 0, -1):
+            raise Refused(f"pair {place} is marked neither same nor different")
+    if 0 in numbers and -1 in numbers:
+        raise Refused("its pairs are marked with 0 and with -1, one of them is expected for different ones")
+    return [number == 1 for number in numbers]
+
+
+def _as_number(flag: Any) -> float | None:
+    if isinstance(flag, Array) and len(flag.content) == flag.dtype.itemsize:
+        flag = flag.values()[0]
+    return flag if isinstance(flag, bool | int | float) else None
 
 
 def write_pickle(path: Path, images: list[bytes], same: list[bool]) -> None:

@@ -1,4 +1,4 @@
-"""Verification pair sets: read, written, and made from a list of pairs and a folder of images."""
+"""Verification pair sets made of a list of pairs and a folder of images."""
 
 from __future__ import annotations
 
@@ -13,48 +13,11 @@ from pathlib import Path
 from data_pipeline.align import process_aligner
 from data_pipeline.errors import PairSetError
 from data_pipeline.landmarks import Landmarks
-from data_pipeline.pairs.bin_file import read_pickle, write_pickle
-from data_pipeline.pairs.formats.lfw import ListedPair, read_lfw_pairs
+from data_pipeline.pairs.pair_set import DEFAULT_FOLDS, PairSet, write_bin
 from data_pipeline.pairs.reading import ImagePair, PairFormat, read_pairs
 from data_pipeline.prepare import NO_IMAGE, Alignment, Preparation, prepare_item
 from data_pipeline.progress import track
 from data_pipeline.workers import default_workers, ordered_map
-
-__all__ = ["ListedPair", "PairSet", "PairsReport", "build_pairs", "read_bin", "read_lfw_pairs", "write_bin"]
-
-DEFAULT_FOLDS = 10
-
-
-@dataclass(frozen=True)
-class PairSet:
-    """Pair p is images[2p] against images[2p + 1], encoded as JPEG or PNG.
-
-    Folds are equal runs of consecutive pairs, as the field's sets have them.
-    """
-
-    images: list[bytes]
-    same: list[bool]
-    folds: int = DEFAULT_FOLDS
-
-    def __post_init__(self) -> None:
-        if len(self.images) != 2 * len(self.same):
-            raise ValueError(
-                f"two images a pair are needed, got {len(self.images)} for {len(self.same)} pairs"
-            )
-
-    def __len__(self) -> int:
-        return len(self.same)
-
-
-def read_bin(path: str | Path) -> PairSet:
-    """Reads insightface's `.bin`. Raises PairSetError naming the file if it is not one."""
-    images, same = read_pickle(Path(path))
-    return PairSet(images, same, min(DEFAULT_FOLDS, len(same)))
-
-
-def write_bin(path: str | Path, pairs: PairSet) -> None:
-    """Writes insightface's `.bin`; whole or not at all."""
-    write_pickle(Path(path), list(pairs.images), [bool(value) for value in pairs.same])
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,27 @@ def test_real_forms_are_read(tmp_path: Path, protocol: int, as_array: bool, bool
     assert (pairs.images, pairs.same, pairs.folds) == (IMAGES, SAME, 4)
 
 
+FLAGS: dict[str, object] = {
+    "whole numbers of numpy": [np.int64(1), np.int32(0), np.uint8(1), np.int8(0)],
+    "an array of whole numbers": np.array([1, 0, 1, 0]),
+    "an array in the other byte order": np.array([1, 0, 1, 0], dtype=">i4"),
+    "an array of floats": np.array([1, 0, 1, 0], dtype=np.float32),
+    "floats": [1.0, 0.0, 1.0, 0.0],
+    "floats of numpy": [np.float64(1), np.float32(0), np.float16(1), np.float64(0)],
+    "one and minus one": [1, -1, 1, -1],
+    "an array of one and minus one": np.array([1, -1, 1, -1], dtype=np.int8),
+    "floats of one and minus one": (1.0, -1.0, np.float64(1), np.int64(-1)),
+    "arrays without a dimension": [np.array(value) for value in SAME],
+    "arrays of one number": [np.array([value], dtype=np.int64) for value in (1, 0, 1, 0)],
+}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("kind", FLAGS)
+def test_flags_are_numbers_of_any_kind(tmp_path: Path, protocol: int, kind: str) -> None:
+    assert read_bin(_bin(tmp_path, (IMAGES, FLAGS[kind]), protocol)).same == SAME
+
+
 def test_columns_of_one_row_are_read(tmp_path: Path) -> None:
     images = [cv2.imencode(".jpg", np.full((8, 8, 3), number, dtype=np.uint8))[1] for number in range(2)]
     shaped = [image.reshape(-1, 1) for image in images]
@@ -103,6 +124,13 @@ def test_foreign_names_are_never_called(tmp_path: Path) -> None:
         (pickle.dumps(([], [])), "no pair"),
         (pickle.dumps(([*IMAGES[:7], "text"], SAME)), "image 7 is no encoded image"),
         (pickle.dumps((IMAGES, [True, 2, True, True])), "pair 1 is marked neither"),
+        (pickle.dumps((IMAGES, [1.0, 0.5, 1.0, 1.0])), "pair 1 is marked neither"),
+        (pickle.dumps((IMAGES, [1.0, float("nan"), 1.0, 1.0])), "pair 1 is marked neither"),
+        (pickle.dumps((IMAGES, np.array([1, 0, 1, -2]))), "pair 3 is marked neither"),
+        (pickle.dumps((IMAGES, [np.zeros(4)] * 4)), "pair 0 is marked neither"),
+        (pickle.dumps((IMAGES, [1, 0, 1, -1])), "marked with 0 and with -1"),
+        (pickle.dumps((IMAGES, np.array([1j] * 4))), "numpy array of 'c16'"),
+        (pickle.dumps((IMAGES, np.array(SAME, dtype=object))), "numpy array of 'O8'"),
         (pickle.dumps(([np.zeros(4)] * 8, SAME)), "numpy array of 'f8'"),
         (pickle.dumps(([np.zeros((4, 4), dtype=np.uint8)] * 8, SAME)), "one dimension"),
         # A memo index that would make the unpickler allocate 32 GB.
