@@ -98,6 +98,24 @@ def test_a_run_by_its_newest_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(out.read_text())["x"]["pairs"] == 40
 
 
+def test_fewer_folds_are_said_in_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = saved_run(tmp_path / "run", averaged=False)
+    few, usual = pair_file(tmp_path / "few.bin", 12), pair_file(tmp_path / "usual.bin", 40)
+    options = {"run": run, "device": "cpu", "json": tmp_path / "out.json", "report": tmp_path / "report"}
+    assert evaluate(EvaluateOptions(verification=(few, usual), **options)) == 0  # type: ignore[arg-type]
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line.split() for line in printed]
+    assert [line[:3] for line in lines if line[:1] in (["few"], ["usual"])] == [
+        ["few", "12", "6"],
+        ["usual", "40", "10"],
+    ]
+    assert max(len(line) for line in printed if not line.startswith("report: ")) <= 80
+    assert json.loads((tmp_path / "out.json").read_text())["few"]["folds"] == 6
+    assert "<th>folds</th>" in (tmp_path / "report" / "report.html").read_text()
+    assert evaluate(EvaluateOptions(verification=(usual,), **options)) == 0  # type: ignore[arg-type]
+    assert "<th>folds</th>" not in (tmp_path / "report" / "report.html").read_text()
+
+
 def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     plain = load_backbone(saved_run(tmp_path / "plain", averaged=False), cpu, step=3)

@@ -131,13 +131,20 @@ def test_names_that_repeat_get_their_folder_then_a_number() -> None:
     assert set_names(files) == ["x/lfw", "y/lfw", "cfp", "x/lfw (2)"]
 
 
-def test_errors_name_the_file(tmp_path: Path) -> None:
+def test_fewer_pairs_of_a_kind_than_ten_make_fewer_folds(tmp_path: Path) -> None:
     few = pair_file(tmp_path / "few.bin", 12)
+    check_pair_sets([few])
+    result = evaluate_sets(project, [few], SIZE, CPU)["few"]
+    assert (result.same_pairs, result.different_pairs, len(result.fold_accuracies)) == (6, 6, 6)
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    few = pair_file(tmp_path / "few.bin", 3)
     for work in (
         lambda: check_pair_sets([few]),
         lambda: evaluate_sets(project, [few], SIZE, CPU),
     ):
-        with pytest.raises(TrainerInputError, match=r"few\.bin: 6 same pairs are too few for 10 folds"):
+        with pytest.raises(TrainerInputError, match=r"few\.bin: 1 different pairs are too few for 2 folds"):
             work()
     damaged = tmp_path / "damaged.bin"
     write_bin(damaged, PairSet([*pictures(39), b"x"], [pair % 2 == 0 for pair in range(20)]))

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
 from trainer.errors import TrainerInputError
-from trainer.evaluation.folds import assign_folds, best_threshold
+from trainer.evaluation.folds import assign_folds, best_threshold, possible_folds
 from trainer.evaluation.verification import (
     VerificationResult,
     cosine_scores,
@@ -143,6 +143,14 @@ def test_uneven_stratified_folds_hold_both_kinds() -> None:
     folds = assign_folds(same)
     assert np.bincount(folds[same]).tolist() == [4] * 4 + [3] * 6
     assert np.bincount(folds[~same]).tolist() == [2] * 3 + [1] * 7
+
+
+@pytest.mark.parametrize(
+    ("same", "different", "folds"),
+    [(300, 300, 10), (10, 10, 10), (6, 300, 6), (300, 2, 2), (1, 5, 2)],
+)
+def test_folds_are_as_many_as_the_rarer_kind_allows(same: int, different: int, folds: int) -> None:
+    assert possible_folds([True] * same + [False] * different) == folds
 
 
 @pytest.mark.parametrize(

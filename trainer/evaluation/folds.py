@@ -45,6 +45,13 @@ def assign_folds(same: ArrayLike, folds: int = 10) -> Ints:
     return stratified
 
 
+def possible_folds(same: ArrayLike, folds: int = 10) -> int:
+    """``folds``, or as many as there are pairs of the rarer kind where these are fewer; at least 2."""
+    kinds = np.asarray(same, dtype=bool)
+    same_pairs = int(kinds.sum())
+    return max(2, min(folds, same_pairs, kinds.size - same_pairs))
+
+
 def fold_accuracies(scores: Floats, same: Bools, fold_of: NDArray[Any]) -> tuple[Floats, Floats]:
     """Each fold's accuracy at the threshold that is best on the other folds, and that threshold.
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 Results = Mapping[str, VerificationResult]
 
 FOOTNOTE = (
-    "Accuracy: mean ± deviation over the folds, each at the threshold found on the others. "
+    "Accuracy: mean ± deviation over the folds, each at the threshold found on the others; "
+    "ten folds, fewer where a set has fewer pairs of a kind. "
     "TAR at FAR: – where the set has too few different pairs."
 )
 
-_HEADINGS = ("set", "pairs", "accuracy %", "AUC", "EER %", *(f"TAR % at FAR {far}" for far in FAR_TARGETS))
+USUAL_FOLDS = 10
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --soft: #52606d; --line: #e4e7eb; --back: #fff; }
@@ -58,7 +59,7 @@ def results_table(results: Results, title: str | None = None) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    for heading in _HEADINGS:
+    for heading in _headings(results):
         words = heading.replace("TAR % at FAR ", "TAR %\nat FAR\n")
         table.add_column(
             words, justify="left" if heading == "set" else "right", overflow="fold", vertical="bottom"
@@ -117,7 +118,7 @@ def write_report(
 
 def _page(heading: str, note: str, results: Results, pictures: list[tuple[str, Path]]) -> str:
     title = html.escape(heading)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in _HEADINGS)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in _headings(results))
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
         for row in _rows(results)
@@ -137,11 +138,24 @@ def _page(heading: str, note: str, results: Results, pictures: list[tuple[str, P
     )
 
 
+def _headings(results: Results) -> list[str]:
+    """One more where a set's folds are not ten: it has too few pairs of a kind, or its list others."""
+    folds = ["folds"] if _folds_are_told(results) else []
+    rates = [f"TAR % at FAR {far}" for far in FAR_TARGETS]
+    return ["set", "pairs", *folds, "accuracy %", "AUC", "EER %", *rates]
+
+
+def _folds_are_told(results: Results) -> bool:
+    return any(len(result.fold_accuracies) != USUAL_FOLDS for result in results.values())
+
+
 def _rows(results: Results) -> list[list[str]]:
+    folds_are_told = _folds_are_told(results)
     return [
         [
             name,
             f"{result.pairs:,}",
+            *([str(len(result.fold_accuracies))] if folds_are_told else []),
             f"{100 * result.accuracy:.2f} ± {100 * result.accuracy_std:.2f}",
             f"{result.auc:.6f}",
             f"{100 * result.eer:.2f}",

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_pipeline.pairs import read_bin
+from data_pipeline.pairs import PairSet, read_bin
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.evaluation.embed import Embed, embed_images
-from trainer.evaluation.folds import assign_folds
+from trainer.evaluation.folds import assign_folds, possible_folds
 from trainer.evaluation.verification import VerificationResult, cosine_scores, evaluate_scores
 from trainer.ranks import Ranks
 
@@ -41,7 +41,7 @@ def evaluate_sets(
             embeddings = embed_images(embed, pair_set.images, image_size, device, ranks, batch_size)
             pairs = np.arange(len(pair_set.images)).reshape(-1, 2)
             scores = cosine_scores(embeddings.numpy(), pairs)
-            results[name] = evaluate_scores(scores, pair_set.same, pair_set.folds)
+            results[name] = evaluate_scores(scores, pair_set.same, _folds(pair_set))
         except (TrainerInputError, TrainingFailed) as error:
             raise type(error)(f"{file}: {error}") from None
     return results
@@ -52,9 +52,14 @@ def check_pair_sets(files: Sequence[Path]) -> None:
     for file in files:
         pair_set = read_bin(file)
         try:
-            assign_folds(pair_set.same, pair_set.folds)
+            assign_folds(pair_set.same, _folds(pair_set))
         except TrainerInputError as error:
             raise TrainerInputError(f"{file}: {error}") from None
+
+
+def _folds(pair_set: PairSet) -> int:
+    """Ten, fewer where the set has fewer pairs of a kind: each fold needs both."""
+    return possible_folds(pair_set.same, pair_set.folds)
 
 
 def set_names(files: Sequence[Path]) -> list[str]:
