@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.trainer.test_evaluation_embed import pair_file
 from trainer.backbones import make_backbone
@@ -16,7 +19,8 @@ from trainer.checkpoint import Tensors, save_checkpoint
 from trainer.commands_evaluate import EvaluateOptions, evaluate
 from trainer.errors import TrainerInputError
 from trainer.evaluation.backbone import load_backbone
-from trainer.evaluation.lfw import evaluate_embeddings, load_embeddings
+from trainer.evaluation.embeddings_file import load_embeddings
+from trainer.evaluation.lfw import evaluate_embeddings
 from trainer.evaluation.report import read_json, write_report
 from trainer.evaluation.verification import evaluate_scores
 from trainer.ranks import Ranks
@@ -185,12 +189,66 @@ def test_files_of_embeddings_that_are_none(tmp_path: Path) -> None:
         np.save(file, array)
         with pytest.raises(TrainerInputError, match="expected floats of shape"):
             load_embeddings(file)
+    np.save(file, np.zeros((4, 2, 3)))
+    with pytest.raises(TrainerInputError, match="expected floats of shape"):
+        load_embeddings(file)
     rows = np.ones((4, 3))
     rows[2] = np.nan
     np.save(file, rows)
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(TrainerInputError, match=r"is not a \.npy"):
         load_embeddings(file)
+
+
+@pytest.mark.parametrize("shape", [(1 << 40, 1 << 20), (1 << 62, 1 << 62), (10**30, 4), (4, 64), (-4, 3)])
+def test_a_shape_that_the_file_does_not_hold_is_refused_unread(
+    tmp_path: Path, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "e.npy"
+    with file.open("wb") as stream:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(stream, header)
+        stream.write(b"\0" * 64)
+    monkeypatch.setattr(np, "fromfile", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(TrainerInputError, match=r"e\.npy: .* more than the 64 bytes behind it") as caught:
+        load_embeddings(file)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(place=st.integers(0, 200), byte=st.integers(0, 255))
+def test_a_damaged_file_of_embeddings_is_read_or_refused(tmp_path: Path, place: int, byte: int) -> None:
+    file = tmp_path / "e.npy"
+    np.save(file, np.ones((4, 3)))
+    content = bytearray(file.read_bytes())
+    content[place % len(content)] = byte
+    file.write_bytes(content)
+    try:
+        rows = load_embeddings(file)
+    except TrainerInputError:
+        return
+    assert rows.nbytes <= 96
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("kind", ["<f2", "<f4", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_embeddings_are_read_as_they_were_written(
+    tmp_path: Path, version: tuple[int, int], kind: str, order: Literal["C", "F"]
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(5, 3)).astype(kind, order=order)
+    for shape in ((5, 3), (5, 1, 3), (5, 3, 1, 1)):
+        with (tmp_path / "e.npy").open("wb") as stream:
+            np.lib.format.write_array(stream, rows.reshape(shape, order=order), version)
+        np.testing.assert_array_equal(load_embeddings(tmp_path / "e.npy"), rows)
+
+
+def test_a_row_that_no_pair_needs_may_be_zero(tmp_path: Path) -> None:
+    embeddings, paths, pairs = small_lfw(tmp_path)
+    before = evaluate_embeddings(embeddings, paths, pairs).to_json()
+    np.save(embeddings, np.concatenate([np.zeros((1, 16)), np.load(embeddings)])[:, None])
+    paths.write_text("Nobody/Nobody_0001.jpg\n" + paths.read_text())
+    assert evaluate_embeddings(embeddings, paths, pairs).to_json() == before
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:

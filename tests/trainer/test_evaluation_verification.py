@@ -184,6 +184,15 @@ def test_cosines_and_the_embeddings_without_direction() -> None:
         cosine_scores([[np.inf, 0.0], [1.0, 0.0]], [(0, 1)])
 
 
+def test_a_row_that_no_pair_needs_changes_nothing() -> None:
+    rows = np.array([[3.0, 1.0], [0.0, 0.0], [5.0, 5.0], [np.nan, np.inf], [1.0, 2.0]], dtype=np.float16)
+    pairs = [(4, 0), (0, 2), (2, 2)]
+    clean = rows[[0, 2, 4]]
+    np.testing.assert_array_equal(cosine_scores(rows, pairs), cosine_scores(clean, [(2, 0), (0, 1), (1, 1)]))
+    with pytest.raises(TrainerInputError, match=r"embedding 3 is not finite \(1 of the 2 that"):
+        cosine_scores(rows, [(4, 3)])
+
+
 def test_json_round_trip_keeps_the_curve() -> None:
     scores, same = drawn(400, seed=1)
     result = evaluate_scores(scores, same)

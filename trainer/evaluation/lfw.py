@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_pipeline.pairs import read_lfw_pairs
 from trainer.errors import TrainerInputError
+from trainer.evaluation.embeddings_file import load_embeddings
 from trainer.evaluation.verification import VerificationResult, cosine_scores, evaluate_scores
 
 
@@ -44,26 +44,6 @@ def evaluate_embeddings(embeddings: Path, paths: Path, pairs: Path) -> Verificat
         return evaluate_scores(cosine_scores(rows, index), same, split)
     except TrainerInputError as error:
         raise TrainerInputError(f"{embeddings} with {pairs}: {error}") from None
-
-
-def load_embeddings(file: Path) -> NDArray[np.float64]:
-    """[n, dim] float64 of a `.npy` file; pickled objects in it are refused, not run.
-
-    Raises TrainerInputError.
-    """
-    try:
-        with file.open("rb") as stream:
-            rows = np.lib.format.read_array(stream, allow_pickle=False)
-    except OSError as error:
-        raise TrainerInputError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends early"
-        raise TrainerInputError(f"{file}: is not a .npy file of numbers: {reason}") from None
-    if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape:
-        raise TrainerInputError(
-            f"{file}: holds {rows.dtype} of shape {list(rows.shape)}; expected floats of shape [images, dim]"
-        )
-    return rows.astype(np.float64)
 
 
 def read_paths(file: Path) -> dict[str, int]:

@@ -155,18 +155,19 @@ def evaluate_scores(scores: ArrayLike, same: ArrayLike, folds: int | ArrayLike =
 def cosine_scores(embeddings: ArrayLike, pairs: ArrayLike) -> Floats:
     """Cosine of the two embeddings of each pair, in float64: [P].
 
-    embeddings: [n, dim], of any length but zero; pairs: [P, 2] rows of ``embeddings``.
-    Raises TrainerInputError naming the first row that is zero or not finite.
+    embeddings: [n, dim] floats, those that a pair needs of any length but zero; pairs: [P, 2] rows of them.
+    Raises TrainerInputError naming the first row of a pair that is zero or not finite.
     """
-    rows = np.asarray(embeddings, dtype=np.float64)
-    index = np.asarray(pairs, dtype=np.int64)
+    used, places = np.unique(np.asarray(pairs, dtype=np.int64), return_inverse=True)
+    index = places.reshape(-1, 2)
+    rows = np.asarray(embeddings)[used].astype(np.float64)
     lengths = np.linalg.norm(rows, axis=1)
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if bad.size:
         what = "zero" if lengths[bad[0]] == 0 else "not finite"
         raise TrainerInputError(
-            f"embedding {bad[0]} is {what} ({bad.size} of {len(rows)} are zero or not finite); "
-            "a cosine needs a direction"
+            f"embedding {used[bad[0]]} is {what} ({bad.size} of the {len(rows)} that the pairs need are zero "
+            "or not finite); a cosine needs a direction"
         )
     unit = rows / lengths[:, None]
     cosines: Floats = np.einsum("pd,pd->p", unit[index[:, 0]], unit[index[:, 1]])
