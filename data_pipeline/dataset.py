@@ -13,6 +13,7 @@ from data_pipeline.errors import RecordError
 from data_pipeline.image_table import MISSING, OFFSET_BITS, OFFSET_MASK, ImageTable
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import Ints
+from data_pipeline.sets.fingerprint import SetFingerprint, digest_of_names, digest_of_some_images
 from data_pipeline.sets.identities import read_identities
 from data_pipeline.sets.record_table import read_record_table, record_files, table_state
 from data_pipeline.source import Origin, Payloads, SourceBase
@@ -163,7 +164,20 @@ class FaceDataset(SourceBase):
 
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]."""
-        return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+        return self._table.class_counts()
+
+    def fingerprint(self) -> SetFingerprint:
+        """What makes this set no other; of a set whose table is kept in milliseconds, whatever its size."""
+        table, digests = self._table, self._table.digests()
+        return SetFingerprint(
+            self.name,
+            len(table),
+            table.num_classes,
+            digests.counts,
+            digests.labels,
+            digest_of_some_images(self, of_all=digests.places),
+            digest_of_names(self),
+        )
 
     def identity_names(self) -> list[str] | None:
         """The names in `identities.csv`, [num_classes]; None if it is none or leaves a class out."""

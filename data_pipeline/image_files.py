@@ -12,6 +12,8 @@ from data_pipeline.decode import decode_image
 from data_pipeline.errors import DataInputError, DatasetError, RecordError
 from data_pipeline.image_tree import find_images
 from data_pipeline.regular_file import open_regular
+from data_pipeline.sets.digests import Hash, digest_of_numbers
+from data_pipeline.sets.fingerprint import SetFingerprint, digest_of_names, digest_of_some_images
 from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
 USUAL_SIZE = (112, 112)
@@ -88,6 +90,22 @@ class ImageFiles(SourceBase):
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]."""
         return np.bincount(self._labels, minlength=self.num_classes).astype(np.int64)
+
+    def fingerprint(self) -> SetFingerprint:
+        """What makes this set no other: names of folders and of the files in them, and some files' bytes."""
+        files, first = Hash(), 0
+        for end in self._ends.tolist():
+            files.piece(self._names[first:end].partition(os.fsencode(os.sep))[2])
+            first = end
+        return SetFingerprint(
+            self.name,
+            self.num_images,
+            self.num_classes,
+            digest_of_numbers(self.class_counts(), "<i8"),
+            digest_of_numbers(self._labels, "<i4"),
+            digest_of_some_images(self, of_all=files.hexdigest()),
+            digest_of_names(self),
+        )
 
     def identity_names(self) -> list[str]:
         """The identities' folders, [num_classes]."""

@@ -16,6 +16,8 @@ import numpy as np
 from data_pipeline.errors import DataInputError, DatasetError
 from data_pipeline.rendered.face import render_jpeg
 from data_pipeline.rendered.quick import quick_jpegs
+from data_pipeline.sets.digests import digest_of_texts
+from data_pipeline.sets.fingerprint import SetFingerprint
 from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
 Style = Literal["drawn", "quick"]
@@ -132,6 +134,12 @@ class RenderedFaces(SourceBase):
     def class_counts(self) -> Ints:
         """Number of images of each class, int64 [num_classes]: views."""
         return np.full(self.num_classes, self.views, dtype=np.int64)
+
+    def fingerprint(self) -> SetFingerprint:
+        """The numbers that it is made of say all; counts and labels of a million identities are not made."""
+        shape = digest_of_texts([f"{self.identities} {self.views}"])
+        images = digest_of_texts([self.name])
+        return SetFingerprint(self.name, self.num_images, self.num_classes, shape, shape, images)
 
     def close(self) -> None:
         """End the threads."""

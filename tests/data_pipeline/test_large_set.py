@@ -65,7 +65,7 @@ def test_a_large_set_is_read_through_once(
     FaceDataset.open(tmp_path / "set").close()
     (table,) = table_directory().glob("*.table")
     assert table.stat().st_size <= 16 * images + 4096
-    monkeypatch.setattr("data_pipeline.dataset._read_table", None)  # not a second time
+    monkeypatch.setattr("data_pipeline.dataset.read_record_table", None)  # not a second time
     with FaceDataset.open(tmp_path / "set") as dataset:
         assert (dataset.num_images, dataset.num_classes) == (images, images // PER_CLASS)
         some = np.random.default_rng(0).integers(0, images, 1000)
