@@ -33,8 +33,6 @@ class FaceDataset(SourceBase):
     folder again where it arrives.
     """
 
-    uniform = True
-
     def __init__(self, folder: Path, files: list[RecordFile], table: ImageTable, min_images: int = 0) -> None:
         self.folder = folder
         self.files = files
@@ -86,8 +84,13 @@ class FaceDataset(SourceBase):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width), as stated in `property` or of the first image."""
+        """(height, width), as stated in `property` or of most images."""
         return self._table.image_size
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all images have this size; always, where `property` states it."""
+        return self._table.uniform
 
     @property
     def keys(self) -> Ints:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import DatasetError
 from data_pipeline.recordio import Ints, RecordReader
 from data_pipeline.sets.identity_ranges import labels_by_range, like_the_one_before
@@ -101,12 +100,3 @@ def check_classes(reader: RecordReader, found: FoundImages, num_classes: int, st
             f"{reader.rec}: record {found.keys[largest]} at byte {found.offsets[largest]}: label "
             f"{found.labels[largest]}, but {source} {num_classes} classes; labels below that are expected"
         )
-
-
-def size_of_first(reader: RecordReader, found: FoundImages) -> tuple[int, int]:
-    """(height, width) of the first image, for a folder that states none."""
-    place = reader.positions(found.keys[found.offsets >= 0][:1])[0]
-    image = decode_image(reader.payload_view(int(reader.key_array[place])))
-    if image is None:
-        raise contradiction(reader, place, "the first image cannot be decoded; JPEG or PNG is expected")
-    return image.shape[0], image.shape[1]

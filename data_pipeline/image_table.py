@@ -36,8 +36,8 @@ class Digests:
 @dataclass(frozen=True)
 class ImageTable:
     """place: int64 [N], file number << 48 | byte offset of the record; label: int32 [N]; key: uint32 or
-    int64 [N]; none of them to be written. image_size: (height, width), as stated or of the first image.
-    kept: the columns' digests, where they are known already.
+    int64 [N]; none of them to be written. image_size: (height, width), as stated or of most images;
+    uniform: whether all have it. kept: the columns' digests, where they are known already.
     """
 
     place: Ints
@@ -45,6 +45,7 @@ class ImageTable:
     key: npt.NDArray[np.uint32] | Ints
     num_classes: int
     image_size: tuple[int, int]
+    uniform: bool = True
     kept: Digests | None = None
 
     def __len__(self) -> int:
@@ -74,16 +75,18 @@ def columns(file: int, offsets: Ints, labels: Ints, keys: Ints) -> tuple[Ints, I
 
 
 def make_table(
-    parts: list[tuple[Ints, Ints, Ints]], num_classes: int, image_size: tuple[int, int]
+    parts: list[tuple[Ints, Ints, Ints]],
+    num_classes: int,
+    image_size: tuple[int, int],
+    uniform: bool = True,
 ) -> ImageTable:
     """The table of all files' parts, in their order."""
     place, label, key = (
         column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)
     )
     fits = not len(key) or (key.min() >= 0 and key.max() < 1 << 32)
-    return ImageTable(
-        place, label.astype(np.int32), key.astype(np.uint32) if fits else key, num_classes, image_size
-    )
+    keys = key.astype(np.uint32) if fits else key
+    return ImageTable(place, label.astype(np.int32), keys, num_classes, image_size, uniform)
 
 
 def without_small_classes(table: ImageTable, min_images: int, name: str) -> ImageTable:
@@ -106,4 +109,5 @@ def without_small_classes(table: ImageTable, min_images: int, name: str) -> Imag
         table.key[images],
         int(kept.sum()),
         table.image_size,
+        table.uniform,
     )

@@ -70,6 +70,11 @@ class RecordReader:
         return self._file.size
 
     @property
+    def file(self) -> RecordFile:
+        """The record file, for whoever has offsets."""
+        return self._file
+
+    @property
     def buffer(self) -> npt.NDArray[np.uint8]:
         """The record file's bytes, [size]; not to be changed."""
         return self._file.buffer

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from data_pipeline.damaged import DamagedRecord
+from data_pipeline.sets.notes import notes_on
 from trainer.classifier import theory_warnings
 from trainer.config import to_toml
 from trainer.job import Job, StepResult
@@ -138,6 +139,8 @@ class Report:
         for rank, (first, last) in enumerate(ranges):
             owned = f"classes {first}–{last - 1}" if last > first else "no class"
             say(f"rank {rank}: {owned} of {job.model.num_classes}")
+        for note in notes_on(job.dataset):
+            say(f"note: {note}")
         for warning in theory_warnings(job.config, job.model.num_classes):
             say(f"note: {warning}")
         if job.step and not job.is_done:

@@ -8,11 +8,11 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import RecordError
 from data_pipeline.folder_layout import EXACT_IN_FLOAT32
 from data_pipeline.record_file import RecordFile
 from data_pipeline.recordio import RecordReader
+from data_pipeline.sets.image_sizes import count_sizes, size_to_train_at
 from data_pipeline.sets.property_file import read_property
 from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
@@ -31,8 +31,6 @@ class LooseRecords(SourceBase):
     have. Identity records are not believed.
     """
 
-    uniform = True
-
     def __init__(
         self,
         folder: Path,
@@ -46,7 +44,7 @@ class LooseRecords(SourceBase):
         self.num_images = len(offsets)
         self.num_classes = stated[0] if stated else int(labels.max(initial=UNKNOWN)) + 1
         self._offsets, self._keys, self._labels = offsets, keys, labels
-        self.image_size = stated[1:] if stated else self._first_size()
+        self.image_size, self.uniform = (stated[1:], True) if stated else self._size()
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
@@ -71,15 +69,9 @@ class LooseRecords(SourceBase):
         labels[labels >= (stated[0] if stated else EXACT_IN_FLOAT32)] = UNKNOWN
         return cls(folder, file, offsets[images], keys[images], labels[images], stated)
 
-    def _first_size(self) -> tuple[int, int]:
-        for index in range(self.num_images):
-            try:
-                image = decode_image(self.payloads(np.array([index]))[0].data)
-            except RecordError:
-                continue
-            if image is not None:
-                return image.shape[0], image.shape[1]
-        return 0, 0
+    def _size(self) -> tuple[tuple[int, int], bool]:
+        sizes = count_sizes(self.file, self._offsets)
+        return size_to_train_at(sizes, self.file.path) if sizes else ((0, 0), True)
 
     def labels_of(self, indices: Ints) -> Ints:
         """The classes that the images' records state, or UNKNOWN; int64 [n]."""

@@ -40,6 +40,7 @@ class Header:
     images: int
     classes: int
     size: tuple[int, int]
+    uniform: bool
     dtypes: tuple[Literal["<i8"], Literal["<i4"], Literal["<u4", "<i8"]]
     labels: tuple[int, int]
     places: tuple[int, int]
@@ -59,6 +60,7 @@ def write_table(file: Path, state: State, table: ImageTable) -> None:
         "images": len(table),
         "classes": table.num_classes,
         "size": list(table.image_size),
+        "uniform": table.uniform,
         "dtypes": [array.dtype.str for array in arrays],
         "labels": [int(table.label.min()), int(table.label.max())],
         "places": [int(table.place.min()), int(table.place.max())],
@@ -107,7 +109,7 @@ def _map_columns(mapped: mmap.mmap, at: int, header: Header) -> ImageTable | Non
     if at != len(mapped) or _digest_of_blocks(arrays) != header.blocks:
         return None
     place, label, key = arrays
-    return ImageTable(place, label, key, header.classes, header.size, header.digests)
+    return ImageTable(place, label, key, header.classes, header.size, header.uniform, header.digests)
 
 
 def _digest_of_blocks(arrays: list[npt.NDArray[Any]]) -> str:
