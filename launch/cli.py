@@ -46,6 +46,7 @@ COMMANDS = {
     "render": Command(
         "data_pipeline.rendered.commands", "render", "rendered faces → record folder, to try things"
     ),
+    "losses": Command("trainer.commands_losses", "losses", "the losses, their formulas, options and ranges"),
     "advise": Command("partial_fc.commands", "advise", "what theory says of margin and scale"),
     "bench": Command("launch.bench.commands", "bench", "what things cost here: cosface bench head …"),
 }

@@ -10,9 +10,9 @@ import torch
 from data_pipeline.loader import check_decoder
 from data_pipeline.source import ImageSource
 from trainer.checkpoint import latest_checkpoint, read_state
-from trainer.classifier import make_loss
 from trainer.data import make_batching, make_order, open_set
 from trainer.errors import TrainerInputError
+from trainer.loss_options import make_loss
 from trainer.losses.choice import check_installed
 from trainer.ranks import Ranks
 from trainer.run_directory import is_used

@@ -21,6 +21,7 @@ from trainer.check import check
 from trainer.command_line import MissingSettings, parse, refuse_unknown, setting_names
 from trainer.errors import SettingsError
 from trainer.flags import with_values
+from trainer.loss_options import refuse_loss_options
 from trainer.run_directory import is_used
 from trainer.settings import Config
 from trainer.tyro_messages import must_be_given
@@ -38,10 +39,12 @@ def load_config(argv: Sequence[str], prog: str = "cosface train") -> Config:
     file, rest = _split_config(list(argv))
     known = setting_names(Config)
     rest = with_values(Config, rest)
+    refuse_loss_options(rest)
     refuse_unknown(rest, known)
     from_file: list[str] = []
     if file is not None:
         from_file = list(_as_arguments(_without_own_folder(_read(file), file), file))
+        refuse_loss_options(from_file, where=f" in {file}")
         refuse_unknown(from_file, known, where=f" in {file}")
     stated = {word.partition("=")[0].replace("_", "-") for word in rest}
     try:

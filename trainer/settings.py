@@ -8,7 +8,7 @@ augmentation's in `data_pipeline.augment`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -133,14 +133,17 @@ class HeadConfig:
         "softmax",
         "none",
     ] = "cosface"
-    """The loss, by the name of its class in partial_fc; docs/losses.md has their formulas. none: no class
-    centres, the auxiliary loss alone."""
+    """The loss, by the name of its class in partial_fc; `cosface losses` lists their formulas and options.
+    none: no class centres, the auxiliary loss alone."""
     margin: float | None = None
-    """m, in the loss's own unit; by default the loss's own (cosface 0.35, arcface 0.5), some have none."""
+    """m, in the loss's own unit; by default the loss's own (cosface 0.35, arcface 0.5). Some have none, or
+    several by other names (combinedmargin m1, m2, m3): there it is refused."""
     scale: float | None = None
-    """s, by which cosines are multiplied, 64 by default; softmax, lsoftmax and sphereface have none."""
+    """s, by which cosines are multiplied, 64 by default; softmax, lsoftmax and sphereface have none and
+    refuse it."""
     options: tuple[str, ...] = ()
-    """The loss's further options as NAME=VALUE (docs/losses.md): m1=1 m2=0.3 m3=0.2 for combinedmargin."""
+    """The loss's further options as NAME=VALUE, m1=1 m2=0.3 m3=0.2 for combinedmargin; `cosface losses NAME`
+    lists them with ranges and defaults."""
     sample_rate: float = 1.0
     """Part of the classes that a step computes with (Partial FC); the batch's own are always among them."""
     full_steps: int = 0
@@ -163,8 +166,8 @@ class HeadConfig:
     """MiB of a step beyond centres and momentum; exponentials that do not fit are made a second time."""
 
     def __post_init__(self) -> None:
-        if self.margin is not None and not 0 <= self.margin <= 4:
-            raise ValueError(f"margin must be from 0 to 4, got {self.margin:g}")
+        if self.margin is not None and not 0 <= self.margin < math.inf:
+            raise ValueError(f"margin must be at least 0, got {self.margin:g}")
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be above 0, got {self.scale:g}")
         if not 0 < self.sample_rate <= 1:
@@ -179,6 +182,14 @@ class HeadConfig:
             raise ValueError(f"filter_above must be above 0 and at most 1, got {self.filter_above:g}")
         if not 0 <= self.workspace_mib < math.inf:
             raise ValueError(f"workspace_mib must be at least 0, got {self.workspace_mib:g}")
+        if self.loss == "none":
+            self._refuse_what_needs_centres()
+
+    def _refuse_what_needs_centres(self) -> None:
+        for one in fields(self):
+            if one.name != "loss" and getattr(self, one.name) != one.default:
+                left_out = "left out" if one.default == () else f"left at {one.default}"
+                raise ValueError(f"{one.name} must be {left_out}: --head.loss none has no class centres")
 
 
 @dataclass(frozen=True)

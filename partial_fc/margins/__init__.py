@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 
 from partial_fc.errors import HeadInputError
@@ -17,6 +16,7 @@ from partial_fc.margins.additive import (
 )
 from partial_fc.margins.base import CosineMargin, Facts, Margin, Targets
 from partial_fc.margins.multiplicative import LSoftmax, SphereFace, SphereFaceNormFea
+from partial_fc.margins.options import Option, options_of
 
 MARGINS: dict[str, type[Margin]] = {
     kind.__name__.lower(): kind
@@ -49,17 +49,13 @@ def make_margin(name: str, **options: object) -> Margin:
         raise HeadInputError(f"unknown loss {name!r}: {hint}")
     kind = MARGINS[name]
     given = {option: value for option, value in options.items() if value is not None}
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = options_of(kind)
     for option in given:
         if option not in known:
             nearest = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
             raise HeadInputError(f"{kind.__name__} has no option {option}: {hint}")
-    try:
-        return kind(**given)  # type: ignore[arg-type]
-    except TypeError:
-        told = ", ".join(f"{option} = {value!r}" for option, value in given.items())
-        raise HeadInputError(f"{kind.__name__} cannot be made with {told}: expected numbers") from None
+    return kind(**given)  # type: ignore[arg-type]
 
 
 __all__ = [
@@ -76,9 +72,11 @@ __all__ = [
     "MagFace",
     "Margin",
     "NormalizedSoftmax",
+    "Option",
     "Softmax",
     "SphereFace",
     "SphereFaceNormFea",
     "Targets",
     "make_margin",
+    "options_of",
 ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from partial_fc.errors import require
 from partial_fc.margins.base import CosineMargin, Facts, Targets, cosine_of_sum, monotone_sum, sine
+from partial_fc.margins.options import option
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,13 @@ class AdaFace(CosineMargin):
     No gradient goes into q. θ − m q stays between 0 and π.
     """
 
-    margin: float = 0.4
-    h: float = 0.333
-    forgets: float = 0.01
-    """The part of μ and σ that each batch replaces."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.margin < math.pi / 2, "margin", "at least 0 and below π/2", self.margin)
-        require(0 < self.h < math.inf, "h", "a finite number above 0", self.h)
-        require(0 < self.forgets <= 1, "forgets", "above 0 and at most 1", self.forgets)
+    margin: float = field(
+        default=0.4, metadata=option("m, radians and cosine", at_least=0, below=math.pi / 2)
+    )
+    h: float = field(default=0.333, metadata=option("how strongly the norm tells the quality", above=0))
+    forgets: float = field(
+        default=0.01, metadata=option("the part of μ and σ that each batch replaces", above=0, at_most=1)
+    )
 
     def first_state(self) -> dict[str, float]:
         """The published code's first guess."""
@@ -69,22 +66,19 @@ class MagFace(CosineMargin):
     between the two; g(a) = 1/a + a / norm_high² wants a long embedding. Both have gradients in a.
     """
 
-    margin_low: float = 0.45
-    margin_high: float = 0.8
-    norm_low: float = 10.0
-    norm_high: float = 110.0
-    weight: float = 35.0
-    """λ."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.norm_low < math.inf, "norm_low", "a finite number above 0", self.norm_low)
-        low, high = self.norm_low, self.norm_high
-        require(low < high < math.inf, "norm_high", f"finite and above norm_low = {low}", high)
-        require(0 <= self.margin_low < math.pi, "margin_low", "at least 0 and below π", self.margin_low)
-        low, high = self.margin_low, self.margin_high
-        require(low <= high < math.pi, "margin_high", f"from margin_low = {low} to below π", high)
-        require(0 <= self.weight < math.inf, "weight", "a finite number of at least 0", self.weight)
+    margin_low: float = field(
+        default=0.45,
+        metadata=option("m of a short embedding, radians", at_least=0, below=math.pi, is_margin=True),
+    )
+    margin_high: float = field(
+        default=0.8,
+        metadata=option("m of a long one, radians", at_least="margin_low", below=math.pi, is_margin=True),
+    )
+    norm_low: float = field(default=10.0, metadata=option("the length a that counts as short", above=0))
+    norm_high: float = field(
+        default=110.0, metadata=option("the length that counts as long", above="norm_low")
+    )
+    weight: float = field(default=35.0, metadata=option("λ, of the penalty g", at_least=0))
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:
         """See the class."""
@@ -108,14 +102,12 @@ class CurricularFace(CosineMargin):
 
     sees_targets: ClassVar[bool] = True
 
-    margin: float = 0.5
-    forgets: float = 0.01
-    """The part of t that each batch replaces."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.margin < math.pi, "margin", "at least 0 and below π", self.margin)
-        require(0 < self.forgets <= 1, "forgets", "above 0 and at most 1", self.forgets)
+    margin: float = field(
+        default=0.5, metadata=option("m, added to the angle, radians", at_least=0, below=math.pi)
+    )
+    forgets: float = field(
+        default=0.01, metadata=option("the part of t that each batch replaces", above=0, at_most=1)
+    )
 
     @property
     def changes_negatives(self) -> bool:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from partial_fc.errors import require
 from partial_fc.margins.base import CosineMargin, Facts, Margin, Targets, monotone_sum, sine
+from partial_fc.margins.options import option
+
+_ANGLE = option("m, added to the angle, radians", at_least=0, below=math.pi)
 
 
 @dataclass(frozen=True)
 class Softmax(Margin):
     """Plain softmax, z_j = w_j·x + b_j: nothing is normalised."""
 
+    is_published_with_scale: ClassVar[bool] = False
     normalises_embeddings: ClassVar[bool] = False
     normalises_centres: ClassVar[bool] = False
 
-    scale: float = 1.0
-    bias: bool = True
+    scale: float = field(default=1.0, metadata=option("what logits are multiplied by", above=0))
+    bias: bool = field(default=True, metadata=option("whether each class has a bias b"))
 
     @property
     def has_bias(self) -> bool:
@@ -38,11 +41,7 @@ class NormalizedSoftmax(CosineMargin):
 class CosFace(CosineMargin):
     """LMCL, z_y = s (cos θ_y − m) (Wang et al., CVPR 2018, eq. 4): a margin on the cosine."""
 
-    margin: float = 0.35
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.margin < math.inf, "margin", "a finite number of at least 0", self.margin)
+    margin: float = field(default=0.35, metadata=option("m, taken from the cosine", at_least=0))
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:
         """s (cos θ − m)."""
@@ -53,14 +52,14 @@ class CosFace(CosineMargin):
 class ArcFace(CosineMargin):
     """z_y = s cos(θ_y + m) (Deng et al., CVPR 2019, eq. 3): a margin on the angle, in radians."""
 
-    margin: float = 0.5
-    straight_through: bool = False
-    """Give the target the slope of s cos θ, as insightface's PartialFC_V2 does, whose margin is added
-    where no gradient is recorded: for repeating its runs."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.margin < math.pi, "margin", "at least 0 and below π", self.margin)
+    margin: float = field(default=0.5, metadata=_ANGLE)
+    straight_through: bool = field(
+        default=False,
+        metadata=option(
+            "gives the target the slope of s cos θ, for repeating runs of insightface's PartialFC_V2, whose "
+            "margin is added where no gradient is recorded"
+        ),
+    )
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:
         """s cos(θ + m), going on as a line where θ + m > π."""
@@ -74,15 +73,14 @@ class ArcFace(CosineMargin):
 class CombinedMargin(CosineMargin):
     """z_y = s (cos(m1 θ + m2) − m3) (Deng et al., CVPR 2019, eq. 4); (1, 0.5, 0) is ArcFace."""
 
-    m1: float = 1.0
-    m2: float = 0.3
-    m3: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(1 <= self.m1 < math.inf, "m1", "a finite number of at least 1", self.m1)
-        require(0 <= self.m2 < math.pi, "m2", "at least 0 and below π", self.m2)
-        require(0 <= self.m3 < math.inf, "m3", "a finite number of at least 0", self.m3)
+    m1: float = field(
+        default=1.0, metadata=option("what the angle is multiplied by", at_least=1, is_margin=True)
+    )
+    m2: float = field(
+        default=0.3,
+        metadata=option("added to the angle, radians", at_least=0, below=math.pi, is_margin=True),
+    )
+    m3: float = field(default=0.2, metadata=option("taken from the cosine", at_least=0, is_margin=True))
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:
         """s (ψ − m3), ψ = cos(m1 θ + m2); beyond π, where that would rise again, it goes on falling."""
@@ -102,15 +100,14 @@ class ElasticFace(CosineMargin):
     on: "angle" is ElasticFace-Arc, s cos(θ + m); "cosine" ElasticFace-Cos, s (cos θ − m).
     """
 
-    margin: float = 0.5
-    std: float = 0.05
-    on: str = "angle"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.margin < math.pi, "margin", "at least 0 and below π", self.margin)
-        require(0 <= self.std <= 1, "std", "from 0 to 1", self.std)
-        require(self.on in ("angle", "cosine"), "on", "'angle' or 'cosine'", repr(self.on))
+    margin: float = field(
+        default=0.5,
+        metadata=option("the mean of m, radians (on=angle) or a cosine", at_least=0, below=math.pi),
+    )
+    std: float = field(default=0.05, metadata=option("the deviation of m", at_least=0, at_most=1))
+    on: str = field(
+        default="angle", metadata=option("what m is added to or taken from", one_of=("angle", "cosine"))
+    )
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:
         """s cos(θ + m_i), or s (cos θ − m_i)."""

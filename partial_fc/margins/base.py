@@ -8,14 +8,13 @@ so the kernels, which make millions of logits, never learn which margin runs.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from partial_fc.errors import require
+from partial_fc.margins.options import check_options, option
 from partial_fc.numerics import inverse_norms
 
 SMALLEST_SINE = 1e-6
@@ -63,11 +62,15 @@ class Margin:
     normalises_centres: ClassVar[bool] = True
     sees_targets: ClassVar[bool] = False
     """Whether the target's cosines must be known to all ranks before logits are made: one more exchange."""
+    is_published_with_scale: ClassVar[bool] = True
+    """Whether the paper has s. Where it has none, `scale` is 1, and other numbers are for comparisons with
+    other code."""
 
-    scale: float = 64.0
+    scale: float = field(default=64.0, metadata=option("s, which cosines are multiplied by", above=0))
 
     def __post_init__(self) -> None:
-        require(0 < self.scale < math.inf, "scale", "a finite number above 0", self.scale)
+        """Raise HeadInputError naming the first option of a wrong type or out of its range."""
+        check_options(self)
 
     @property
     def has_bias(self) -> bool:
@@ -122,18 +125,23 @@ class Margin:
 class CosineMargin(Margin):
     """The base of the margins on the cosine of normalised embeddings and centres."""
 
-    centres_per_class: int = field(default=1, kw_only=True)
-    """K sub-centres a class, of which the nearest to an image counts (Deng et al., ECCV 2020)."""
-    filter_above: float | None = field(default=None, kw_only=True)
-    """Negatives with a larger cosine are taken for wrong labels: their logit is 0, they get no gradient
-    (the inter-class filtering of An et al., CVPR 2022)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        centres = self.centres_per_class
-        require(isinstance(centres, int) and centres >= 1, "centres_per_class", "1, 2, 3, …", centres)
-        if self.filter_above is not None:
-            require(0 < self.filter_above <= 1, "filter_above", "above 0 and at most 1", self.filter_above)
+    centres_per_class: int = field(
+        default=1,
+        kw_only=True,
+        metadata=option(
+            "K centres a class, of which the nearest counts (Deng et al., ECCV 2020)", at_least=1
+        ),
+    )
+    filter_above: float | None = field(
+        default=None,
+        kw_only=True,
+        metadata=option(
+            "negatives with a larger cosine are taken for wrong labels, their logit is 0 and they get no "
+            "gradient (An et al., CVPR 2022)",
+            above=0,
+            at_most=1,
+        ),
+    )
 
     @property
     def sub_centres(self) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from partial_fc.errors import require
 from partial_fc.margins.base import CosineMargin, Facts, Margin, Targets
+from partial_fc.margins.options import option
 
 
 def psi(cosine: Tensor, times: int) -> Tensor:
@@ -36,17 +36,12 @@ class Annealed:
     is the bare ψ.
     """
 
-    margin: int = 4
-    lambda_first: float = 1000.0
-    lambda_least: float = 5.0
-    lambda_falls: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()  # type: ignore[misc]  # of the margin that this is mixed into
-        require(self.margin in (1, 2, 3, 4), "margin", "1, 2, 3 or 4", self.margin)
-        for name in ("lambda_first", "lambda_least", "lambda_falls"):
-            value = getattr(self, name)
-            require(0 <= value < math.inf, name, "a finite number of at least 0", value)
+    margin: int = field(
+        default=4, metadata=option("m, which the angle is multiplied by", one_of=(1, 2, 3, 4))
+    )
+    lambda_first: float = field(default=1000.0, metadata=option("λ of the first step", at_least=0))
+    lambda_least: float = field(default=5.0, metadata=option("the least λ", at_least=0))
+    lambda_falls: float = field(default=0.1, metadata=option("how fast λ falls with the steps", at_least=0))
 
     def softened(self, cosine: Tensor, step: int) -> Tensor:
         """(λ cos θ + ψ(θ)) / (1 + λ)."""
@@ -58,9 +53,10 @@ class Annealed:
 class SphereFace(Annealed, Margin):
     """A-Softmax, z_j = ‖x‖ cos θ_j and z_y = ‖x‖ ψ(θ_y) (Liu et al., CVPR 2017, eq. 7)."""
 
+    is_published_with_scale: ClassVar[bool] = False
     normalises_embeddings: ClassVar[bool] = False
 
-    scale: float = 1.0
+    scale: float = field(default=1.0, metadata=option("what logits are multiplied by", above=0))
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:
         """‖x‖ ψ(θ), annealed."""
@@ -80,10 +76,11 @@ class SphereFaceNormFea(Annealed, CosineMargin):
 class LSoftmax(Annealed, Margin):
     """Large-margin softmax, z_j = ‖w_j‖‖x‖ cos θ_j and z_y = ‖w_y‖‖x‖ ψ(θ_y) (Liu et al., ICML 2016)."""
 
+    is_published_with_scale: ClassVar[bool] = False
     normalises_embeddings: ClassVar[bool] = False
     normalises_centres: ClassVar[bool] = False
 
-    scale: float = 1.0
+    scale: float = field(default=1.0, metadata=option("what logits are multiplied by", above=0))
 
     def target_logit(self, targets: Targets, facts: Facts) -> Tensor:
         """‖w‖‖x‖ ψ(θ), annealed."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pytest
 
 from partial_fc import PartialFC
 from partial_fc.errors import HeadInputError
-from partial_fc.margins import MARGINS, CosFace, CosineMargin, Softmax, make_margin
+from partial_fc.margins import MARGINS, CosFace, CosineMargin, Softmax, make_margin, options_of
 from tests.partial_fc.asking import EXAMPLES
 
 
@@ -97,6 +98,32 @@ def test_values_out_of_range_are_refused_naming_the_option(
     for value in values:
         with pytest.raises(HeadInputError, match=rf"\b{option}\b.*, got "):
             make_margin(name, **{option: value})
+
+
+@pytest.mark.parametrize("value", ["0.35", True, None, [0.35], CosFace])
+def test_a_value_of_another_type_is_refused_by_the_class_itself(value: object) -> None:
+    with pytest.raises(HeadInputError, match=r"^margin must be a finite number of at least 0, got "):
+        CosFace(margin=value)  # type: ignore[arg-type]
+    with pytest.raises(HeadInputError, match=r"^scale must be a finite number above 0, got "):
+        make_margin("softmax", scale=value if value is not None else "None")
+    with pytest.raises(HeadInputError, match=r"^bias must be True or False, got "):
+        Softmax(bias=value if value is not True else 1)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Own(CosFace):
+    """A margin of one's own: another default, and a field of which nothing is declared."""
+
+    margin: float = 0.2
+    extra: str = "x"
+
+
+def test_a_class_of_ones_own_keeps_the_ranges_of_its_base() -> None:
+    assert Own().margin == options_of(Own)["margin"].default == 0.2
+    assert "extra" not in options_of(Own)
+    assert Own(extra="y").extra == "y"
+    with pytest.raises(HeadInputError, match="margin must be a finite number of at least 0, got -1"):
+        Own(margin=-1)
 
 
 class Halved(Softmax):

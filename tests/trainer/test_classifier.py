@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from partial_fc import AdaFace, CombinedMargin, ElasticFace, LSoftmax, MagFace, Softmax
 from tests.trainer.tiny import alone, arguments
 from trainer.checkpoint import checkpoint_steps
-from trainer.classifier import make_loss
 from trainer.errors import TrainerInputError
+from trainer.loss_options import make_loss
 from trainer.settings import HeadConfig
 
 OTHERS = {

@@ -37,6 +37,8 @@ SETTINGS = {
     "training.steps": "20",
     "device": "cpu",
 }
+# Losses that refuse a scale.
+WITHOUT_SCALE = {"softmax", "lsoftmax", "sphereface", "none"}
 # For a run that is to be interrupted: on a fast machine 20 steps are over before the signal arrives. The
 # schedule is constant, so that its losses are those of a run that was to end sooner.
 ENDLESS = ("--training.steps", "1000000")
@@ -60,6 +62,8 @@ def write_tiny_set(folder: Path, size: int = 32) -> Path:
 
 def arguments(run: Path, data: Path, batch_size: int, *more: str) -> list[str]:
     settings = {"run": run, "data.train": data, "data.batch-size": batch_size} | SETTINGS
+    if WITHOUT_SCALE & set(more):
+        del settings["head.scale"]
     return [*(word for name, value in settings.items() for word in (f"--{name}", str(value))), *more]
 
 
