@@ -15,8 +15,9 @@ from data_pipeline.augment_pixels import change_batch
 from data_pipeline.batching import Share
 from data_pipeline.choice import Choice, Chooser
 from data_pipeline.dali_pipeline import Graph, build, copy_output, decodes, feed
+from data_pipeline.decode import decoded
 from data_pipeline.normalise import normalise_into
-from data_pipeline.opencv_images import decoded, wrong_size
+from data_pipeline.opencv_images import wrong_size
 from data_pipeline.pixel_settings import settings_of
 from data_pipeline.reused_memory import ReusedMemory
 

@@ -15,26 +15,29 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.compiled import compiled
+from data_pipeline.image_header import read_header
+from data_pipeline.images.formats import ALLOWED, format_of, other_format
 
 Payload = npt.NDArray[np.uint8]
 
-_START, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 # A block of 8 x 8 pixels takes a bit at least.
 _PIXELS_PER_BYTE = 8 * 64
 _LARGEST_SIDE = 65500
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
 _ARITHMETIC = {0xC9, 0xCA}
-_OTHERS = (b"BM", b"II*\0", b"MM\0*", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+# What one picture may cost: 100 megapixels are 300 MB decoded.
+MAX_PIXELS = 100_000_000
 
 
 def damage(payload: Payload) -> str | None:
     """What is wrong with one encoded image, uint8 [n], as far as its structure tells; None if nothing is.
 
-    JPEG (also progressive, grey and CMYK), PNG, WebP, BMP, TIFF, PNM and JPEG 2000 are what DALI and OpenCV
-    both read.
+    What this refuses is no image to training, `cosface pack` and `cosface inspect` alike: other formats than
+    `formats.ALLOWED`, more than MAX_PIXELS, and what is cut off or contradicts itself.
     """
-    if _is_whole_jpeg(payload):
+    if is_usual_jpeg(payload):
         return None
     reason = _look_closely(payload.tobytes())
     return None if reason is None else f"its image cannot be decoded: {reason}"
@@ -46,9 +49,18 @@ def damages(payloads: Sequence[Payload]) -> dict[int, str]:
     return {place: reason for place, reason in found if reason is not None}
 
 
+def too_large(height: int, width: int) -> str | None:
+    """What is wrong with a picture of so many pixels; None if nothing is."""
+    if height * width <= MAX_PIXELS:
+        return None
+    return f"{width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels"
+
+
 @compiled
-def _is_whole_jpeg(data: Payload) -> bool:
-    """The quick look: segments up to the scan, one frame header of a possible size, the end marker last."""
+def is_usual_jpeg(data: Payload) -> bool:
+    """The quick look at uint8 [n], which is enough for nearly every image: segments up to the scan, one frame
+    header of a possible size, the end marker last.
+    """
     size: Any = len(data)
     if size < 4 or data[0] != 0xFF or data[1] != 0xD8 or data[size - 2] != 0xFF or data[size - 1] != 0xD9:
         return False
@@ -61,7 +73,8 @@ def _is_whole_jpeg(data: Payload) -> bool:
         if marker >= 0xC0 and marker <= 0xC2:
             height = (np.int64(data[at + 5]) << 8) + np.int64(data[at + 6])
             width = (np.int64(data[at + 7]) << 8) + np.int64(data[at + 8])
-            if data[at + 4] != 8 or height * width == 0 or height * width > size * _PIXELS_PER_BYTE:
+            pixels = height * width
+            if data[at + 4] != 8 or pixels == 0 or pixels > size * _PIXELS_PER_BYTE or pixels > MAX_PIXELS:
                 return False
             has_frame = True
         elif not (marker == 0xC4 or marker == 0xDB or marker == 0xDD or 0xE0 <= marker <= 0xFE):
@@ -76,16 +89,20 @@ def _is_whole_jpeg(data: Payload) -> bool:
 def _look_closely(data: bytes) -> str | None:
     if not data:
         return "the record holds no image"
-    if data[:2] == _START:
-        return _jpeg(data)
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return None if b"IEND" in data else "the PNG file is cut off"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        whole = len(data) >= int.from_bytes(data[4:8], "little") + 8
-        return None if whole else "the WebP file is cut off"
-    if data.startswith(_OTHERS):
-        return None
-    return "it is neither JPEG, PNG, WebP, BMP, TIFF, PNM nor JPEG 2000"
+    kind = format_of(data)
+    if kind is None:
+        other = other_format(data)
+        return f"it is neither {ALLOWED}" if other is None else f"it is {other}, neither {ALLOWED}"
+    if kind == "jpeg" and (reason := _jpeg(data)):
+        return reason
+    if kind == "png" and b"IEND" not in data:
+        return "the PNG file is cut off"
+    if kind == "webp" and len(data) < int.from_bytes(data[4:8], "little") + 8:
+        return "the WebP file is cut off"
+    header = read_header(data)
+    if header is None or not header.height * header.width:
+        return "its header states no size"
+    return too_large(header.height, header.width)
 
 
 def _jpeg(data: bytes) -> str | None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from data_pipeline.damage import damage
 from data_pipeline.errors import DataInputError
+from data_pipeline.images.formats import HEAD_BYTES, format_of
 from data_pipeline.resampling import resize
 
 if TYPE_CHECKING:
@@ -19,17 +21,25 @@ Images = npt.NDArray[np.uint8]
 
 
 def decode_image(payload: Payload) -> Images | None:
-    """uint8 [H, W, 3] RGB, or None if the bytes are no image that OpenCV can decode."""
+    """uint8 [H, W, 3] RGB, or None if they are none of `formats.ALLOWED` or OpenCV cannot decode them."""
     import cv2
 
     data = np.frombuffer(payload, dtype=np.uint8)
-    if not len(data):
+    if format_of(data[:HEAD_BYTES].tobytes()) is None:
         return None
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         return None
     return image if image is None else np.asarray(image, dtype=np.uint8)
+
+
+def decoded(payload: npt.NDArray[np.uint8]) -> Images | str:
+    """An encoded image, uint8 [n], as uint8 [H, W, 3] RGB, or what is wrong with it, in half a sentence."""
+    if reason := damage(payload):
+        return reason
+    image = decode_image(payload.data)
+    return "its image cannot be decoded" if image is None else image
 
 
 def fit(image: Images, size: tuple[int, int]) -> Images:

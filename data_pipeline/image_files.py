@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.decode import decode_image
+from data_pipeline.decode import decoded
 from data_pipeline.errors import DataInputError, DatasetError, RecordError
 from data_pipeline.image_tree import find_images
 from data_pipeline.regular_file import open_regular
@@ -18,7 +18,12 @@ from data_pipeline.source import Ints, Origin, Payloads, SourceBase
 
 USUAL_SIZE = (112, 112)
 _SAMPLED = 256
+_NAMED = 3
 _LARGEST_FILE = 64 << 20
+
+
+class NoUsableImages(DatasetError):
+    """A folder of images none of which can be used, as far as a sample of them tells."""
 
 
 class ImageFiles(SourceBase):
@@ -27,10 +32,11 @@ class ImageFiles(SourceBase):
     If a sample of the images has one size, that is `image_size` and every other size is damage; otherwise
     images are brought to 112 × 112 on reading. No file is opened before it is asked for but the sample's.
     min_images: leave out identities with fewer files. Raises DatasetError if the folder cannot be read or
-    holds no image. The names take as many bytes as they have letters, and 12 an image.
+    holds no file, NoUsableImages if none of the sample can be used (for_training False lets that pass). The
+    names take as many bytes as they have letters, and 12 an image.
     """
 
-    def __init__(self, folder: str | Path, *, min_images: int = 0) -> None:
+    def __init__(self, folder: str | Path, *, min_images: int = 0, for_training: bool = True) -> None:
         self.folder = Path(folder)
         self._min_images = min_images
         files, _ = find_images(self.folder)
@@ -51,7 +57,7 @@ class ImageFiles(SourceBase):
         self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
         self._names = b"".join(names)
         self._labels = np.array(labels, dtype=np.int32)
-        self.uniform, self.image_size = self._sample_sizes()
+        self.uniform, self.image_size = self._sample_sizes(for_training)
 
     @property
     def name(self) -> str:
@@ -112,18 +118,24 @@ class ImageFiles(SourceBase):
         firsts = np.unique(self._labels, return_index=True)[1]
         return [self.path(index).relative_to(self.folder).parts[0] for index in firsts.tolist()]
 
-    def _sample_sizes(self) -> tuple[bool, tuple[int, int]]:
+    def _sample_sizes(self, for_training: bool) -> tuple[bool, tuple[int, int]]:
         sizes = set()
+        refused: list[str] = []
         for index in np.unique(np.linspace(0, self.num_images - 1, _SAMPLED).astype(np.int64)).tolist():
             try:
-                image = decode_image(_read(self.path(index)))
-            except DataInputError:
+                image = decoded(np.frombuffer(_read(self.path(index)), dtype=np.uint8))
+            except DataInputError as error:
+                refused.append(str(error))
                 continue
-            if image is not None:
+            if isinstance(image, str):
+                refused.append(f"{self.path(index)}: {image}")
+            else:
                 sizes.add((image.shape[0], image.shape[1]))
-        if not sizes:
-            raise DatasetError(
-                f"{self.folder}: the first images cannot be decoded; JPEG or PNG files are expected"
+        if not sizes and for_training:
+            more = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+            raise NoUsableImages(
+                f"{self.folder}: none of {len(refused)} images looked at can be used: "
+                f"{'; '.join(refused[:_NAMED])}{more}; `cosface inspect` lists all"
             )
         return (True, sizes.pop()) if len(sizes) == 1 else (False, USUAL_SIZE)
 

@@ -30,14 +30,12 @@ class ImageHeader:
 
 
 def read_header(content: bytes) -> ImageHeader | None:
-    """The header of a JPEG, PNG, WebP, GIF, BMP, PNM, TIFF or JPEG 2000 file; None: none of these."""
+    """The header of a JPEG, PNG, WebP, BMP, PNM, TIFF or JPEG 2000 file; None: none of these, or no size."""
     try:
         if content.startswith(b"\xff\xd8"):
             return _jpeg(content)
         if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
             return _png(content)
-        if content[:6] in (b"GIF87a", b"GIF89a"):
-            return ImageHeader("gif", *struct.unpack_from("<HH", content, 6))
         if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
             return _webp(content)
         if content.startswith(b"BM"):
@@ -49,6 +47,9 @@ def read_header(content: bytes) -> ImageHeader | None:
         if content[4:8] == b"jP  " and (at := content.find(b"ihdr")) > 0:
             height, width = struct.unpack_from(">II", content, at + 4)
             return ImageHeader("jp2", width, height)
+        if content.startswith(b"\xff\x4f\xff\x51"):
+            right, bottom, left, top = struct.unpack_from(">4I", content, 8)
+            return ImageHeader("jp2", right - left, bottom - top)
     except (struct.error, IndexError):
         pass
     return None

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from data_pipeline.augment import Augmentation, Parameters
 from data_pipeline.augment_pixels import change_image
-from data_pipeline.damage import damage
-from data_pipeline.decode import crop, decode_image, fit
+from data_pipeline.decode import crop, decoded, fit
 from data_pipeline.pixel_settings import changes_of, settings_of
 
 Images = npt.NDArray[np.uint8]
@@ -52,14 +51,6 @@ def opencv_batch(
         image = crop(change_image(image, changes[place]), size)
         images[place] = image[:, ::-1] if parameters.mirror[place] else image
     return images, damaged
-
-
-def decoded(payload: npt.NDArray[np.uint8]) -> Images | str:
-    """The image, uint8 [H, W, 3] RGB, or what is wrong with it."""
-    if reason := damage(payload):
-        return reason
-    image = decode_image(payload.data)
-    return "its image cannot be decoded" if image is None else image
 
 
 def wrong_size(found: tuple[int, int], stored: tuple[int, int]) -> str:

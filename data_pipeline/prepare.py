@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 
 from data_pipeline.align import FloatArray, are_apart, crop, process_aligner
-from data_pipeline.decode import Images, decode_image, fit
+from data_pipeline.damage import too_large
+from data_pipeline.decode import Images, decoded, fit
 from data_pipeline.entropy import missing_data
 from data_pipeline.image_header import ImageHeader, read_header
+from data_pipeline.images.formats import ALLOWED, other_format
 
 Alignment = Literal["mtcnn", "landmarks", "none"]
 ALIGNMENTS = ("mtcnn", "landmarks", "none")
@@ -23,8 +25,6 @@ NO_FACE = "no face found"
 NO_LANDMARKS = "no line in the landmarks file"
 ONE_PLACE = "landmarks that lie in one place or on one line"
 
-# What one picture may cost: 100 megapixels are 300 MB decoded.
-MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 512 << 20
 
 
@@ -75,18 +75,17 @@ def prepare_file(preparation: Preparation, path: Path, landmarks: FloatArray | N
         return Prepared(None, error.strerror or "cannot be read")
     header = read_header(content)
     if header is None:
-        return Prepared(None, NO_IMAGE)
-    if header.width * header.height > MAX_PIXELS:
-        return Prepared(
-            None,
-            f"{header.width} x {header.height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels",
-        )
-    image = decode_image(content)
-    if image is None:
+        other = other_format(content)
+        return Prepared(None, NO_IMAGE if other is None else f"{NO_IMAGE}: it is {other}, neither {ALLOWED}")
+    if problem := too_large(header.height, header.width):
+        return Prepared(None, problem)
+    data = np.frombuffer(content, dtype=np.uint8)
+    image = decoded(data)
+    if isinstance(image, str):
         return Prepared(None, NO_IMAGE)
     # What is missing in the middle libjpeg fills with grey, without a word that OpenCV would hand on.
-    if header.format == "jpeg" and (damage := missing_data(np.frombuffer(content, dtype=np.uint8))):
-        return Prepared(None, damage)
+    if header.format == "jpeg" and (problem := missing_data(data)):
+        return Prepared(None, problem)
     if preparation.align == "none":
         if _is_ready(preparation, header):
             return Prepared(content, None)

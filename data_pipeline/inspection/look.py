@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from data_pipeline.damage import damage
 from data_pipeline.decode import Images, decode_image
 from data_pipeline.inspection.image_header import is_cut_off, read_header
 
@@ -16,7 +17,6 @@ Depth = Literal["headers", "pixels", "near"]
 """headers: nothing is decoded and nothing compared; pixels: both; near: a perceptual hash too."""
 
 CANNOT_BE_DECODED = "the image cannot be decoded"
-MAX_PIXELS = 1 << 26
 NO_IMAGE = "the record holds no image"
 CUT_OFF = "the image is cut off: its last bytes are missing"
 
@@ -41,11 +41,11 @@ def look_at(encoded: Encoded, depth: Depth = "pixels") -> Look:
     if is_cut_off(encoded):
         # The decoder would say so on standard error, or fill it with grey.
         return Look(None, CUT_OFF if header else CANNOT_BE_DECODED)
-    if header is not None:
-        if header.height * header.width > MAX_PIXELS:
-            return Look(None, f"{header.height} x {header.width} pixels are stated in its header")
-        if depth == "headers":
-            return Look((header.height, header.width))
+    # What a run and a pack pass over is named here too.
+    if reason := damage(encoded):
+        return Look(None, reason)
+    if header is not None and depth == "headers":
+        return Look((header.height, header.width))
     image = decode_image(encoded.data)
     if image is None:
         return Look(None, CANNOT_BE_DECODED)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from data_pipeline.dataset import FaceDataset
 from data_pipeline.errors import PairSetError, RecordError
+from data_pipeline.image_files import ImageFiles, NoUsableImages
 from data_pipeline.inspection.loose_records import LooseRecords
 from data_pipeline.pairs import PairSet, read_bin
 from data_pipeline.record_file import RecordFile
@@ -44,6 +45,8 @@ def open_set(path: str | Path) -> OpenedSet:
         return OpenedSet(PairImages(Path(path), pairs), pairs=pairs)
     try:
         source = open_source([path])
+    except NoUsableImages as error:
+        return OpenedSet(ImageFiles(path, for_training=False), refusal=str(error))
     except RecordError as error:
         # The labels of some records must be read to open a set for training; here the rest is of interest.
         loose = LooseRecords.open(Path(path))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from data_pipeline import FaceDataset
-from data_pipeline.damage import _is_whole_jpeg, _look_closely, damage, damages
+from data_pipeline.damage import _look_closely, damage, damages, is_usual_jpeg
 from data_pipeline.decode import decode_image
 from data_pipeline.entropy import decode_check, scan_damage
 
@@ -194,7 +194,7 @@ def test_the_quick_look_never_passes_what_the_close_one_refuses_and_neither_cras
         for _ in range(1 + turn % 3):
             data[int(numbers.integers(len(data) if turn % 2 else 620))] = int(numbers.integers(256))
         data = data[: int(numbers.integers(len(data)))] if turn % 7 == 0 else data
-        quick, close = _is_whole_jpeg(payload(bytes(data))), _look_closely(bytes(data))
+        quick, close = is_usual_jpeg(payload(bytes(data))), _look_closely(bytes(data))
         assert not (quick and close)
         scan_damage(payload(bytes(data)))
 

@@ -49,8 +49,6 @@ FORMS = {
     "png": _encoded(PICTURE, "PNG"),
     "rgba": _encoded(PICTURE.convert("RGBA"), "PNG"),
     "palette": _encoded(PICTURE.convert("P"), "PNG"),
-    "gif": _encoded(PICTURE, "GIF"),
-    "animated gif": _encoded(PICTURE, "GIF", save_all=True, append_images=[Image.fromarray(255 - RED)]),
     "webp": _encoded(PICTURE, "WEBP", quality=95),
     "lossless webp": _encoded(PICTURE, "WEBP", lossless=True),
     "animated webp": _encoded(
@@ -59,6 +57,8 @@ FORMS = {
     "bmp": _encoded(PICTURE, "BMP"),
     "ppm": _encoded(PICTURE, "PPM"),
     "tiff": _encoded(PICTURE, "TIFF"),
+    "jpeg 2000": _encoded(PICTURE, "JPEG2000"),
+    "jpeg 2000 without a box": _encoded(PICTURE, "JPEG2000", no_jp2=True),
     "16 bits": cv2.imencode(".png", RED[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
 }
 
