@@ -1,30 +1,33 @@
-"""Five points a face from a text file: a path and ten numbers a line.
+"""Five points a face from a text file: a path and ten numbers a line, with or without other columns.
 
-The ten numbers are the last ones of a line, in either order in use: x1 y1 … x5 y5 (CelebA, CASIA-WebFace,
-insightface) or x1 … x5 y1 … y5 (MTCNN's own). The points are the eyes (first the one on the picture's
-left), the nose tip and the mouth's corners. Which order a file has is seen from whether its points make
-faces.
+The ten numbers are neighbours, in either order in use: x1 y1 … x5 y5 (CelebA, CASIA-WebFace, VGGFace2) or
+x1 … x5 y1 … y5 (MTCNN, insightface). The points are the eyes (first the one on the picture's left), the nose
+tip and the mouth's corners. Where they stand and in which order is seen from which of a line's numbers make
+faces (`images/face_columns.py`).
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 import re
+from array import array
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data_pipeline.align import TEMPLATE_112, FloatArray, similarity
+from data_pipeline.align import FloatArray
 from data_pipeline.errors import DataInputError
+from data_pipeline.images.face_columns import NUMBERS, NoFaces, find_columns
+from data_pipeline.images.names import without_suffix
 
 _TOKEN = re.compile(r"[^\s,;]+")
-_NUMBERS = 10
 _HEADER_LINES = 2
 _LONGEST_LINE = 1 << 16
-_SAMPLED = 1000
-# Half the distance of the eyes off the template, on average, is no face as a camera sees it.
-_WORST_FIT = 0.5
+_WORDS_BEHIND = 3
+_LARGEST = 1e30  # of float32
+_SEVERAL = -1
 
 
 class LandmarksError(DataInputError):
@@ -40,77 +43,137 @@ class Landmarks:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._rows: dict[str, int] = {}
-        numbers: list[list[float]] = []
+        self._stems: dict[str, int] = {}
+        self._numbers = array("f")
+        self._ends = array("q")
         digest = hashlib.sha256()
         try:
             with file.open("rb") as lines:
                 for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), b""), start=1):
                     digest.update(line)
-                    self._read_line(number, line, numbers)
+                    self._read_line(number, line)
         except OSError as error:
             raise LandmarksError(f"{file}: cannot be read: {error.strerror}") from None
-        if not numbers:
+        if not self._ends:
             raise LandmarksError(f"{file}: no line has a path and ten numbers")
         self.digest = digest.hexdigest()
-        table = np.array(numbers, dtype=np.float32)
-        self.by_coordinate, fit = _guess_order(table)
-        if fit > _WORST_FIT:
-            raise LandmarksError(
-                f"{file}: the points are no faces; expected eyes, nose tip and mouth corners, the picture's "
-                "left one first, as x1 y1 … x5 y5 or x1 … x5 y1 … y5"
-            )
-        shape = (-1, 2, 5) if self.by_coordinate else (-1, 5, 2)
-        self._points = table.reshape(shape)
-        if self.by_coordinate:
-            self._points = self._points.transpose(0, 2, 1)
+        self._points, self.by_coordinate = self._find_points()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._ends)
 
-    def _read_line(self, number: int, line: bytes, numbers: list[list[float]]) -> None:
+    def _read_line(self, number: int, line: bytes) -> None:
         text = line.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip()
         if not text or text.startswith("#"):
             return
         found = _split(text)
         if found is None:
-            if not numbers and number <= _HEADER_LINES and len(line) < _LONGEST_LINE:
+            if not self._ends and number <= _HEADER_LINES and len(line) < _LONGEST_LINE:
                 return
             shown = ascii(text[:60] + ("..." if len(text) > 60 else ""))
             raise LandmarksError(f"{self.file}: line {number}: expected a path and ten numbers, got {shown}")
+        names, values = found
         # Of several faces in one image the first counts.
-        if found[0] not in self._rows:
-            self._rows[found[0]] = len(numbers)
-            numbers.append(found[1])
+        if names[0] not in self._rows:
+            for name in names:
+                self._rows.setdefault(name, len(self._ends))
+            self._numbers.extend(values)
+            self._ends.append(len(self._numbers))
+
+    def _find_points(self) -> tuple[np.ndarray, bool]:
+        """[n, 5, 2] (x, y) float32, and whether they stood as x1 … x5 y1 … y5."""
+        numbers = np.frombuffer(self._numbers, dtype=np.float32)
+        ends = np.frombuffer(self._ends, dtype=np.int64)
+        try:
+            first, by_coordinate = find_columns(numbers, ends)
+        except NoFaces as error:
+            seen = f" (they look like {', '.join(error.order)})" if error.order else ""
+            raise LandmarksError(
+                f"{self.file}: the points are no faces{seen}; expected eyes, nose tip and mouth corners, the "
+                "picture's left one first, as x1 y1 … x5 y5 or x1 … x5 y1 … y5"
+            ) from None
+        places = (np.append(0, ends[:-1]) if first >= 0 else ends) + first
+        table = numbers[places[:, None] + np.arange(NUMBERS)]
+        if by_coordinate:
+            return table.reshape(-1, 2, 5).transpose(0, 2, 1), True
+        return table.reshape(-1, 5, 2), False
 
     def find(self, images: Path, path: Path) -> FloatArray | None:
-        """[5, 2] (x, y) for a file of the folder `images`, or None.
+        """[5, 2] (x, y) for a file of the folder `images`, or None."""
+        row = self.row(images, path)
+        return None if row is None else np.asarray(self._points[row], dtype=np.float64)
+
+    def row(self, images: Path, path: Path) -> int | None:
+        """The place among the file's lines of the one for a file of the folder `images`, or None.
 
         The list may name it from `images` on, from the folder that `images` lies in, as `path` is given,
-        absolutely, or by the file's name alone.
+        absolutely, or by the file's name alone; with the file's suffix, with another image's, or without.
         """
-        names: list[object] = [path, path.absolute(), path.name]
+        names = [str(path), str(path.absolute()), path.name]
         if path.is_relative_to(images):
             below = path.relative_to(images)
-            names[:0] = [below, Path(images.name, below)]
+            names[:0] = [str(below), str(Path(images.name, below))]
         for name in names:
-            row = self._rows.get(str(name))
-            if row is not None:
-                return np.asarray(self._points[row], dtype=np.float64)
+            if (row := self._rows.get(name)) is not None:
+                return row
+        if not self._stems:
+            for name, row in self._rows.items():
+                stem = without_suffix(name)
+                self._stems[stem] = row if self._stems.setdefault(stem, row) == row else _SEVERAL
+        for name in names:
+            row = self._stems.get(without_suffix(name))
+            if row is not None and row != _SEVERAL:
+                return row
         return None
 
 
-def _split(text: str) -> tuple[str, list[float]] | None:
-    """The path and the last ten numbers of a line."""
+def _split(text: str) -> tuple[list[str], list[float]] | None:
+    """The names that a line's image may have, and the numbers behind it, ten or more."""
+    for separator in "\t,;":
+        if separator in text:
+            fields = _fields(text, separator)
+            # In front of the path there may be its number in the list or a flag.
+            at = next((place for place, field in enumerate(fields) if _number(field) is None), 0)
+            values = _numbers(" ".join(fields[at + 1 :]))
+            if values is not None and fields[at]:
+                return [_as_path(fields[at])], values
     tokens = list(_TOKEN.finditer(text))
-    values = [_number(token[0]) for token in tokens[-_NUMBERS:]]
-    if len(tokens) <= _NUMBERS or any(value is None for value in values):
+    while tokens and _number(tokens[-1][0]) is None and len(tokens) > NUMBERS + 1:
+        del tokens[-1]
+    start = len(tokens)
+    while start > 1 and _number(tokens[start - 1][0]) is not None:
+        start -= 1
+    values = _numbers(text[tokens[start - 1].end() :]) if tokens else None
+    if values is None:
         return None
-    # Between the path and the ten there may be a label, a box or a score.
-    last = len(tokens) - _NUMBERS - 1
-    while last > 0 and _number(tokens[last][0]) is not None:
-        last -= 1
-    path = text[: tokens[last].end()].strip("\"' ").replace("\\", "/")
-    return str(PurePosixPath(path)), [value for value in values if value is not None]
+    names = [text[: tokens[start - 1].end()]]
+    if start > 1 and _number(tokens[0][0]) is not None:
+        names.append(text[tokens[1].start() : tokens[start - 1].end()])
+    return [_as_path(name) for name in names], values
+
+
+def _fields(text: str, separator: str) -> list[str]:
+    if '"' in text:
+        return [
+            field.strip() for field in next(csv.reader([text], delimiter=separator, skipinitialspace=True))
+        ]
+    return [field.strip() for field in text.split(separator)]
+
+
+def _numbers(text: str) -> list[float] | None:
+    """Ten numbers or more, with at most three words behind them; None: something else."""
+    tokens = _TOKEN.findall(text)
+    values = [_number(token) for token in tokens]
+    behind = 0
+    while behind < _WORDS_BEHIND and values and values[-1] is None:
+        del values[-1]
+        behind += 1
+    numbers = [value for value in values if value is not None]
+    return numbers if len(numbers) == len(values) >= NUMBERS else None
+
+
+def _as_path(name: str) -> str:
+    return str(PurePosixPath(name.strip("\"' ").replace("\\", "/")))
 
 
 def _number(text: str) -> float | None:
@@ -118,28 +181,4 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and abs(value) < 1e6 else None
-
-
-def _guess_order(table: np.ndarray) -> tuple[bool, float]:
-    """Whether the rows are x1 … x5 y1 … y5, and how far from the template the points lie then.
-
-    The distance is the median over a sample of the root mean square, in distances of the template's eyes.
-    """
-    rows = table[np.linspace(0, len(table) - 1, min(len(table), _SAMPLED)).astype(np.int64)].astype(
-        np.float64
-    )
-    fits = []
-    for points in (rows.reshape(-1, 5, 2), rows.reshape(-1, 2, 5).transpose(0, 2, 1)):
-        fits.append(float(np.median([_distance(face) for face in points])))
-    by_coordinate = fits[1] < fits[0]
-    return by_coordinate, fits[by_coordinate]
-
-
-def _distance(points: FloatArray) -> float:
-    if np.ptp(points, axis=0).max() == 0:
-        return math.inf
-    matrix = similarity(points, TEMPLATE_112)
-    placed = points @ matrix[:, :2].T + matrix[:, 2]
-    eyes = float(np.linalg.norm(TEMPLATE_112[1] - TEMPLATE_112[0]))
-    return float(np.sqrt(((placed - TEMPLATE_112) ** 2).sum(axis=1).mean())) / eyes
+    return value if math.isfinite(value) and abs(value) < _LARGEST else None

@@ -192,7 +192,15 @@ def _write_rest_of_set(work: PackWork, report: PackReport, counts: list[int], si
 
 def _read_landmarks(file: Path, images: Path, files: Files) -> Landmarks:
     points = Landmarks(file)
-    known = sum(points.find(images, path) is not None for _, path in files)
+    taken: dict[int, Path] = {}
+    known = 0
+    for _, path in files:
+        row = points.row(images, path)
+        known += row is not None
+        if row is not None and taken.setdefault(row, path).parent != path.parent:
+            raise DatasetError(
+                f"{file}: one line is that of {taken[row]} and of {path}; name the files from {images} on"
+            )
     order = "x1 … x5 y1 … y5" if points.by_coordinate else "x1 y1 … x5 y5"
     if not known:
         raise DatasetError(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipeline import FaceDataset
-from data_pipeline.align import TEMPLATE_112
+from data_pipeline.align import TEMPLATE_112, similarity
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import DatasetError
 from data_pipeline.landmarks import Landmarks, LandmarksError
@@ -154,3 +154,158 @@ def test_points_that_know_none_of_the_images_are_refused(tmp_path: Path) -> None
     with pytest.raises(DatasetError, match="go together"):
         pack(tmp_path / "faces", tmp_path / "out", align="landmarks", workers=1)
     assert not (tmp_path / "out").exists()
+
+
+def _turned(yaw: float, seed: int) -> np.ndarray:
+    """The points of a face turned by `yaw` degrees: at 60 and more, in profile."""
+    random = np.random.default_rng(seed)
+    depth = np.array((0, 0, 18, 2, 2))
+    flat = TEMPLATE_112 - (56, 72)
+    turned = flat * (np.cos(np.radians(yaw)), 1)
+    turned[:, 0] += depth * np.sin(np.radians(yaw))
+    return np.asarray(
+        (turned + random.normal(0, 0.5, (5, 2))) * random.uniform(0.5, 3) + random.uniform(90, 200, 2)
+    )
+
+
+def _box(face: np.ndarray) -> list[str]:
+    return [f"{value:.0f}" for value in (*face.min(0) - 20, *face.max(0) + 20)]
+
+
+OTHERS = {
+    "a score": lambda number, face: ["0.95"],
+    "two scores": lambda number, face: ["0.95", f"{0.9 + number / 100:.2f}"],
+    "a class": lambda number, face: [str(number // 8)],
+    "a large class": lambda number, face: [str(69_003_000 + 7 * number)],
+    "an age": lambda number, face: [str(20 + number)],
+    "angles": lambda number, face: [f"{number - 20}", f"{5 - number / 3:.2f}", "0.0"],
+    "a box": lambda number, face: _box(face),
+    "a box and a score": lambda number, face: [*_box(face), "0.998"],
+    "a word": lambda number, face: ["frontal" if number % 2 else "profile"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("by_coordinate", [False, True])
+@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("yaw", [0, 70])
+def test_the_columns_that_are_faces_are_found_among_others(
+    tmp_path: Path, other: str, behind: bool, by_coordinate: bool, yaw: float
+) -> None:
+    faces = [_turned(yaw if number % 2 else -yaw, number) for number in range(40)]
+    lines = []
+    for number, face in enumerate(faces):
+        more, row = OTHERS[other](number, face), _row(face, by_coordinate)
+        if other == "a word" and not behind:
+            more = []  # it would be taken for the path's end
+        lines.append(" ".join([f"p/{number}.jpg", *(row + more if behind else more + row)]))
+    points = Landmarks(_file(tmp_path, lines))
+    assert points.by_coordinate == by_coordinate
+    for number, face in enumerate(faces):
+        found = points.find(IMAGES, IMAGES / "p" / f"{number}.jpg")
+        assert found is not None
+        np.testing.assert_allclose(found, face, atol=0.006)
+
+
+def test_profiles_pass_that_lie_as_far_off_the_template_as_wrong_orders_do(tmp_path: Path) -> None:
+    faces = [_turned(yaw, number) for number, yaw in enumerate((65, -65, 70, -70, 75, -75, 80, -80))]
+    eyes = np.linalg.norm(TEMPLATE_112[1] - TEMPLATE_112[0])
+    for face in faces:
+        matrix = similarity(face, TEMPLATE_112)
+        placed = face @ matrix[:, :2].T + matrix[:, 2]
+        assert 0.27 < np.sqrt(((placed - TEMPLATE_112) ** 2).sum(axis=1).mean()) / eyes < 0.42
+    points = Landmarks(_file(tmp_path, [" ".join([f"{k}.jpg", *_row(face)]) for k, face in enumerate(faces)]))
+    assert not points.by_coordinate
+    found = points.find(IMAGES, IMAGES / "p" / "3.jpg")
+    assert found is not None
+    np.testing.assert_allclose(found, faces[3], atol=0.006)
+
+
+@pytest.mark.parametrize("other", [None, *OTHERS])
+@pytest.mark.parametrize("by_coordinate", [False, True])
+@pytest.mark.parametrize(
+    ("order", "seen"),
+    [
+        ([2, 0, 1, 3, 4], "nose, left_eye, right_eye, mouth_left, mouth_right"),
+        ([0, 1, 2, 4, 3], "left_eye, right_eye, nose, mouth_right, mouth_left"),
+        ([1, 0, 2, 4, 3], "right_eye, left_eye, nose, mouth_right, mouth_left"),
+        ([0, 1, 3, 4, 2], "left_eye, right_eye, mouth_left, mouth_right, nose"),
+    ],
+)
+def test_points_in_another_order_are_refused_and_the_order_is_named(
+    tmp_path: Path, order: list[int], seen: str, by_coordinate: bool, other: str | None
+) -> None:
+    lines = []
+    for number in range(30):
+        face = _turned(3 * number - 45, number)
+        more = OTHERS[other](number, face) if other else []
+        lines.append(" ".join([f"p/{number}.jpg", *_row(face[order], by_coordinate), *more]))
+    with pytest.raises(LandmarksError, match=r"points\.txt: the points are no faces") as caught:
+        Landmarks(_file(tmp_path, lines))
+    assert f"(they look like {seen})" in str(caught.value)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> tuple[Path, list[tuple[str, np.ndarray]]]:
+    """A folder of three people's photographs, and the points in each."""
+    listed = []
+    random = np.random.default_rng(0)
+    for number in range(12):
+        name = f"n{number // 4:06}/{number % 4:04}_01.jpg"
+        path = tmp_path / "faces" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        cv2.imwrite(str(path), cv2.resize(small, (300, 300)))
+        listed.append((name, _turned(4 * number - 20, number) * 0.6))
+    return tmp_path / "faces", listed
+
+
+LISTS = {
+    "a score behind": lambda name, row, turned: " ".join([name, *row, "0.95"]),
+    "VGGFace2's": lambda name, row, turned: ",".join([f'"{name[:-4]}"', *row]),
+    "insightface's .lst": lambda name, row, turned: "\t".join(
+        ["0", f"faces/{name}", str(int(name[1:7])), "10", "20", "250", "260", *turned]
+    ),
+    "insightface's .lst, absolute": lambda name, row, turned: "\t".join(
+        ["0", f"ROOT/faces/{name}", str(int(name[1:7])), "10", "20", "250", "260", *turned]
+    ),
+    "another suffix": lambda name, row, turned: " ".join([name.replace(".jpg", ".png"), *row]),
+    "a suffix in capitals": lambda name, row, turned: " ".join([name.replace(".jpg", ".JPG"), *row]),
+    "a number in front": lambda name, row, turned: " ".join(["17", name, *row]),
+    "semicolons and a box": lambda name, row, turned: ";".join([name, "1", "2", "290", "295", *row]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_lists_as_they_are_handed_out_give_the_records_of_the_plain_one(
+    tmp_path: Path, photographs: tuple[Path, list[tuple[str, np.ndarray]]], form: str
+) -> None:
+    images, listed = photographs
+    plain = [" ".join([name, *_row(face)]) for name, face in listed]
+    handed_out = [
+        LISTS[form](name, _row(face), _row(face, by_coordinate=True)).replace("ROOT", str(tmp_path))
+        for name, face in listed
+    ]
+    if form == "VGGFace2's":
+        handed_out.insert(
+            0, "NAME_ID," + ",".join(f"P{point}{axis}" for point in range(1, 6) for axis in "XY")
+        )
+    records = []
+    for place, lines in enumerate((plain, handed_out)):
+        report = pack(
+            images, tmp_path / f"out{place}", align="landmarks", landmarks=_file(tmp_path, lines), workers=1
+        )
+        assert (report.num_images, report.skipped) == (12, [])
+        records.append((tmp_path / f"out{place}" / "train.rec").read_bytes())
+    assert records[0] == records[1]
+
+
+def test_a_bare_file_name_that_several_images_have_is_refused(
+    tmp_path: Path, photographs: tuple[Path, list[tuple[str, np.ndarray]]]
+) -> None:
+    images, listed = photographs
+    file = _file(tmp_path, [" ".join([Path(name).name, *_row(face)]) for name, face in listed[:4]])
+    with pytest.raises(
+        DatasetError, match=r"points\.txt: .*0000_01\.jpg.* and .*0000_01\.jpg.*from .*faces on"
+    ):
+        pack(images, tmp_path / "out", align="landmarks", landmarks=file, workers=1)
