@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from data_pipeline.errors import DatasetError
+from data_pipeline.files.atomic import FolderReplacement
 from data_pipeline.folder_layout import EXACT_IN_FLOAT32
 from data_pipeline.output_folder import in_use, is_in_use
 from data_pipeline.record_writer import RecordWriter, encode
@@ -34,14 +33,13 @@ class FaceDatasetWriter:
         self.num_images = 0
         self._label = 0
         self._counts = [0] * (num_classes or 0)
-        self.temporary = self.folder.parent / f".{self.folder.name}.{os.getpid()}.tmp"
         try:
             if is_in_use(self.folder):
                 raise in_use(folder)
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            self.temporary.mkdir(parents=True)
+            self._new = FolderReplacement(self.folder)
         except OSError as error:
             raise DatasetError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        self.temporary = self._new.temporary
         self._writer = RecordWriter(self.temporary / "train.rec", self.temporary / "train.idx")
         # The header's numbers are known at the end; a record of the same length holds its place.
         self._writer.write(0, label=[0.0, 0.0], id=0, payload=b"")
@@ -75,12 +73,12 @@ class FaceDatasetWriter:
             file.write(header_record(self.num_images, self.num_classes))
         height, width = self.image_size
         (self.temporary / "property").write_text(f"{self.num_classes},{height},{width}\n", encoding="ascii")
-        os.replace(self.temporary, self.folder)
+        self._new.commit()
 
     def abort(self) -> None:
         """Throw away what was written."""
         self._writer.abort()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        self._new.discard()
 
     def __enter__(self) -> Self:
         return self

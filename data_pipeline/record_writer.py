@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from data_pipeline.errors import DataInputError
+from data_pipeline.files.atomic import Replacement
 from data_pipeline.record_format import encode
 
 __all__ = ["RecordWriter", "encode"]
@@ -23,16 +23,14 @@ class RecordWriter:
 
     def __init__(self, rec: str | Path, idx: str | Path) -> None:
         self.rec, self.idx = Path(rec), Path(idx)
-        self._temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in (self.rec, self.idx)]
         self._offset = 0
         self._open = True
         try:
-            self._records = self._temporary[0].open("wb")
+            self._records = Replacement(self.rec, parents=False)
             try:
-                self._index = self._temporary[1].open("w", encoding="ascii", newline="\n")
+                self._index = Replacement(self.idx, parents=False)
             except OSError:
-                self._records.close()
-                self._temporary[0].unlink()
+                self._records.discard()
                 raise
         except OSError as error:
             raise DataInputError(f"{self.rec}: cannot be written: {error.strerror or error}") from None
@@ -40,31 +38,35 @@ class RecordWriter:
     def write(self, key: int, *, label: float | Sequence[float], id: int, payload: bytes) -> None:
         """Append one record; a sequence of labels becomes a vector of float32."""
         record = encode(label, id, payload)
-        self._records.write(record)
-        self._index.write(f"{key}\t{self._offset}\n")
+        self._records.file.write(record)
+        self._index.file.write(b"%d\t%d\n" % (key, self._offset))
         self._offset += len(record)
 
     def close(self) -> None:
-        """Finish both files and give them their names."""
+        """Finish both files and give them their names. Raises OSError, after which neither is there."""
         if not self._open:
             return
         self._open = False
-        self._records.close()
-        self._index.close()
-        # Between the two renames stands a .rec without an index, never one beside a foreign index.
-        self.idx.unlink(missing_ok=True)
-        os.replace(self._temporary[0], self.rec)
-        os.replace(self._temporary[1], self.idx)
+        try:
+            for new in (self._records, self._index):
+                new.file.flush()
+            # Between the two renames stands a .rec without an index, never one beside a foreign index.
+            self.idx.unlink(missing_ok=True)
+            self._records.commit()
+            self._index.commit()
+        except BaseException:
+            self._discard()
+            raise
 
     def abort(self) -> None:
         """Throw away what was written."""
-        if not self._open:
-            return
-        self._open = False
-        self._records.close()
-        self._index.close()
-        for path in self._temporary:
-            path.unlink(missing_ok=True)
+        if self._open:
+            self._open = False
+            self._discard()
+
+    def _discard(self) -> None:
+        for new in (self._records, self._index):
+            new.discard()
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from data_pipeline.dataset import FaceDataset
 from data_pipeline.errors import DatasetError, RecordError
+from data_pipeline.files.atomic import replacing_folder
 from data_pipeline.image_header import read_header
 from data_pipeline.output_folder import in_use, is_in_use
 from data_pipeline.pairs import read_bin
@@ -102,15 +102,10 @@ def _suffix(image: bytes) -> str:
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A folder that becomes `out` at the end, or is gone if there is none."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         if is_in_use(out):
             raise in_use(out)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, out)
+        with replacing_folder(out) as folder:
+            yield folder
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

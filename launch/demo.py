@@ -89,11 +89,10 @@ class Progress:
 
     def save(self) -> None:
         """Write demo.json, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        from data_pipeline.files.atomic import write_file
+
         kept = {name: value for name, value in asdict(self).items() if name != "folder"}
-        temporary = self.folder / ".demo.json.tmp"
-        temporary.write_text(json.dumps(kept, indent=1) + "\n")
-        os.replace(temporary, self.folder / "demo.json")
+        write_file(self.folder / "demo.json", json.dumps(kept, indent=1) + "\n")
 
     @contextmanager
     def stage(self, name: str, says: str) -> Iterator[None]:

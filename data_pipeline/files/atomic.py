@@ -24,16 +24,17 @@ _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp", re.DOTALL)
 class Replacement:
     """A new content of `path`, written to `file`, which `commit` puts in its place and `discard` drops.
 
-    durable: `commit` waits until the content and the name are on the disk. `file.name` is the temporary path.
-    The folder is made. Raises OSError, also if `path` is there and is no ordinary file: a device or a pipe
-    would be replaced, not written to.
+    durable: `commit` waits until the content and the name are on the disk. parents: the folder is made if it
+    is not there. `file.name` is the temporary path.
+    Raises OSError, also if `path` is a device or a pipe, which would be replaced, not written to.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False, parents: bool = True) -> None:
         self.path = Path(path)
         self._durable = durable
         _refuse_special(self.path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         self.temporary = _beside(self.path)
         # The mode is what the umask makes of it, as for any file: no step to widen it later.
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)

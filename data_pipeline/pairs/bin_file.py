@@ -8,7 +8,6 @@ so neither a foreign callable nor numpy's unpickling code is ever called.
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import pickletools
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import PairSetError
+from data_pipeline.files.atomic import replacing
 from data_pipeline.pairs.bin_numpy import Array, Dtype, Refused, from_buffer, reconstruct, scalar
 
 MAX_FILE_BYTES = 8 << 30
@@ -192,13 +192,8 @@ def _as_number(flag: Any) -> float | None:
 def write_pickle(path: Path, images: list[bytes], same: list[bool]) -> None:
     """Writes what `pickle.load(file, encoding="bytes")` gives back as (images, same); whole or not at all."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             pickle.dump((images, same), file, protocol=4)
-        os.replace(temporary, path)
     except OSError as error:
         raise PairSetError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from data_pipeline.files import atomic
 from trainer.errors import TrainerInputError
 
 
@@ -16,13 +16,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises TrainerInputError when the place cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with atomic.replacing(path) as file:
+            yield Path(file.name)
     except OSError as error:
         raise TrainerInputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
