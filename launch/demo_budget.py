@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from data_pipeline import FaceDataset
-from launch.job import available_cores
+from data_pipeline.files.cores import available_cores
 from trainer.backbones import make_backbone
 from trainer.config import load_config
 

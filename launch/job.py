@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import site
+import socket
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +44,8 @@ def training_job(options: LocalOptions, arguments: list[str]) -> Job:
 
     Raises LaunchInputError if the number of processes or the port is none.
     """
+    from data_pipeline.files.cores import available_cores
+
     cores = available_cores()
     if not 1 <= options.processes <= RANKS_PER_CORE * cores:
         raise LaunchInputError(
@@ -51,16 +56,30 @@ def training_job(options: LocalOptions, arguments: list[str]) -> Job:
         raise LaunchInputError(f"--port {options.port}: expected 1 to 65535, or 0 for any free port")
     # -P: a folder named `trainer` where the user happens to stand must not be taken for ours.
     command = (sys.executable, "-P", "-m", "trainer", *arguments)
-    packages = str(Path(__file__).resolve().parents[1])
-    environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [packages, os.environ.get("PYTHONPATH")])),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // options.processes)),
-        # All ranks are on this machine: gloo need not look up the host's name to find an interface.
-        "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME") or "lo",
-    }
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // options.processes))
+    environment = {"OMP_NUM_THREADS": threads, **on_loopback(), **importable()}
     return Job(options.processes, options.port, command, environment)
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def on_loopback() -> dict[str, str]:
+    """What keeps ranks of one machine on its loopback, unless the user has chosen an interface.
+
+    Without it gloo and NCCL listen on the interface of the host's name, for everybody who can reach that.
+    """
+    names = [name for _, name in socket.if_nameindex()]
+    loopback = next((name for name in ("lo", "lo0") if name in names), "lo")
+    variables = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    return {name: os.environ.get(name) or loopback for name in variables}
+
+
+def importable() -> dict[str, str]:
+    """What a child process needs to import these packages: nothing if they are installed.
+
+    PYTHONPATH stands before the standard library, so that a folder which packages of others are installed
+    into must never be on it.
+    """
+    packages = Path(__file__).resolve().parents[1]
+    installed = [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")]
+    if packages in (Path(folder).resolve() for folder in installed):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH")]))}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from launch.bench.rivals import RIVALS, Case
 from launch.errors import LaunchInputError
+from launch.job import on_loopback
 
 MIB = 2**20
 DEADLINE_S = 3600.0
@@ -91,6 +92,7 @@ def _slowest(ranks: list[Measured]) -> Measured:
 def _rank(rank: int, world_size: int, store: str, case: Case, steps: int, results: Any) -> None:
     try:
         torch.set_num_threads(case.threads)
+        os.environ.update(on_loopback())
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
         dist.barrier()
         results.put(_measured(rank, case, steps))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from launch.bench.measure import Measured, _rank
+from launch.bench.rivals import Case
 from launch.bench.scaling import growth
 from launch.cli import main
 
@@ -91,3 +95,38 @@ def test_what_is_refused(words: list[str], complaint: str, capsys: pytest.Captur
     error = capsys.readouterr().err
     assert complaint in error
     assert error.count("\n") == 1
+
+
+class _Seen:
+    """Takes a rank's results and notes where its process listens."""
+
+    def __init__(self) -> None:
+        self.results: list[object] = []
+        self.addresses: set[str] = set()
+
+    def put(self, result: object) -> None:
+        self.results.append(result)
+        own = {f"socket:[{line.split()[9]}]": line.split() for line in _tcp("tcp")}
+        six = {f"socket:[{line.split()[9]}]": line.split() for line in _tcp("tcp6")}
+        for descriptor in os.listdir("/proc/self/fd"):
+            try:
+                target = os.readlink(f"/proc/self/fd/{descriptor}")
+            except FileNotFoundError:
+                continue
+            if target in own | six and (own | six)[target][3] == "0A":  # listening
+                self.addresses.add((own | six)[target][1].partition(":")[0])
+
+
+def _tcp(kind: str) -> list[str]:
+    return Path(f"/proc/self/net/{kind}").read_text().splitlines()[1:]
+
+
+def test_its_ranks_listen_on_the_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+    with tempfile.TemporaryDirectory() as folder:
+        case, seen = Case("cosface", 100, 16, 8, ranks=1), _Seen()
+        _rank(0, 1, os.path.join(folder, "store"), case, 1, seen)
+    assert [type(result) for result in seen.results] == [Measured]
+    assert seen.addresses <= {"0100007F", "00000000000000000000000001000000"}
+    assert os.environ["GLOO_SOCKET_IFNAME"] == os.environ["NCCL_SOCKET_IFNAME"] == "lo"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from data_pipeline.files.cores import available_cores
 from launch import cli
 from launch.errors import LaunchInputError
-from launch.job import LocalOptions, available_cores, training_job
+from launch.job import LocalOptions, training_job
 from trainer.errors import TrainerInputError, TrainingFailed
 
 
@@ -135,3 +140,40 @@ def test_ranks_share_the_cores_unless_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert job.command[-4:] == ("-m", "trainer", "--run", "r")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert training_job(LocalOptions(processes=2), []).environment["OMP_NUM_THREADS"] == "3"
+
+
+def test_ranks_of_one_machine_stay_on_its_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.delenv("NCCL_SOCKET_IFNAME", raising=False)
+    environment = training_job(LocalOptions(processes=2), []).environment
+    assert environment["GLOO_SOCKET_IFNAME"] == environment["NCCL_SOCKET_IFNAME"] == "lo"
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth7")
+    assert training_job(LocalOptions(processes=2), []).environment["NCCL_SOCKET_IFNAME"] == "eth7"
+
+
+def test_of_a_checkout_the_ranks_import_the_checkout() -> None:
+    environment = training_job(LocalOptions(processes=1), []).environment
+    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(Path(cli.__file__).resolve().parents[1])
+
+
+def test_installed_packages_never_stand_before_the_standard_library(tmp_path: Path) -> None:
+    # A package of others' may be called as a module of the standard library is; first on the path, every rank
+    # would take it for that.
+    venv.create(tmp_path / "venv", with_pip=False)
+    (folder,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    for package in ("launch", "trainer", "partial_fc", "data_pipeline"):
+        source = Path(cli.__file__).resolve().parents[1] / package
+        shutil.copytree(source, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "colorsys.py").write_text("raise ImportError('not the standard library')")
+    (folder / "needed.pth").write_text(f"{Path(pytest.__file__).resolve().parents[1]}\n")
+    python = tmp_path / "venv" / "bin" / "python"
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    program = (
+        "import os, subprocess, sys; from launch.job import LocalOptions, training_job;"
+        "job = training_job(LocalOptions(), []); print(job.environment.get('PYTHONPATH'));"
+        "child = 'import colorsys, trainer; print(trainer.__file__)';"
+        "subprocess.run([*job.command[:2], '-c', child], env=os.environ | job.environment, check=True)"
+    )
+    done = subprocess.run([python, "-c", program], cwd=tmp_path, env=clean, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert sorted(done.stdout.splitlines()) == sorted(["None", str(folder / "trainer" / "__init__.py")])
