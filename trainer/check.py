@@ -11,6 +11,7 @@ from data_pipeline.loader import check_decoder
 from data_pipeline.source import ImageSource
 from trainer.checkpoint import latest_checkpoint, read_state
 from trainer.data import make_batching, make_order, open_set
+from trainer.device import check_device
 from trainer.errors import TrainerInputError
 from trainer.loss_options import make_loss
 from trainer.losses.choice import check_installed
@@ -23,11 +24,13 @@ from trainer.state import ModelDescription
 def check(config: Config, world_size: int, local_ranks: int | None = None) -> None:
     """Raise TrainerInputError or DataInputError for settings, data or a run folder that cannot be used.
 
-    world_size: the ranks that would be started; local_ranks: those of this machine, all if not given.
+    world_size: the ranks that would be started; local_ranks: those of this machine; not given by a launcher,
+    which will start all of them here.
     Nothing is written.
     """
     _check_run_folder(config)
-    check_device(config, world_size if local_ranks is None else local_ranks)
+    here = world_size if local_ranks is None else local_ranks
+    check_device(config, here, is_launcher=local_ranks is None)
     if config.head.loss != "none":
         make_loss(config.head)
     check_installed(config.auxiliary)
@@ -84,20 +87,6 @@ def _check_run_folder(config: Config) -> None:
     if config.resume == "never" and is_used(run):
         raise TrainerInputError(
             f"--run {run}: holds a run already and --resume is never; choose another folder or --resume auto"
-        )
-
-
-def check_device(config: Config, local_ranks: int) -> None:
-    """Raise TrainerInputError if the device that is asked for is not here, for every rank of this machine."""
-    if config.device != "cuda":
-        return
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if devices == 0:
-        raise TrainerInputError("--device cuda: torch finds no CUDA device here; --device cpu trains without")
-    if devices < local_ranks:
-        raise TrainerInputError(
-            f"--device cuda: {local_ranks} ranks need a CUDA device each, this machine has {devices}; "
-            f"start {devices}, or --device cpu"
         )
 
 

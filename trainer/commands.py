@@ -6,8 +6,8 @@ import torch.distributed as dist
 
 from partial_fc.errors import CollectiveError
 from trainer.config import load_config
+from trainer.device import choose_device
 from trainer.errors import TrainingFailed
-from trainer.job import choose_device
 from trainer.loop import train as run_training
 from trainer.ranks import EXIT_INPUT, INPUT_ERRORS, FailedElsewhere, ranks_from_environment
 from trainer.stop import StopRequest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import Order
 from data_pipeline.source import ImageSource
 from trainer.backbones import make_backbone
-from trainer.check import check_device, check_same_model, check_same_set, describe_model
+from trainer.check import check_same_model, check_same_set, describe_model
 from trainer.checkpoint import (
     BACKBONE,
     OPTIMIZER,
@@ -30,6 +29,7 @@ from trainer.checkpoint import (
     verify_checkpoint,
 )
 from trainer.data import make_batching, make_loader, make_order, open_set
+from trainer.device import own_share_of_cores
 from trainer.engines import Engine, make_engine
 from trainer.errors import TrainingFailed
 from trainer.metrics import Stopwatch
@@ -91,7 +91,7 @@ class Job:
 
     def batches(self) -> TrainLoader:
         """This rank's batches from the position on, endless; a context manager."""
-        threads = max(1, _cores() // self.ranks.local_world_size)
+        threads = own_share_of_cores(self.ranks)
         with self.ranks.agreed():
             return make_loader(
                 self.config, self.dataset, self.order, self.ranks, self.position, self.device, threads
@@ -201,30 +201,6 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
         engine = make_engine(*settings, model.image_size, device, ranks)
         objective = make_objective(config, model.num_classes, device)
         yield Job(config, ranks, device, dataset, order, model, engine, objective, Stopwatch())
-
-
-def choose_device(config: Config, ranks: Ranks) -> torch.device:
-    """The device of this rank; `auto` takes CUDA devices if there is one for each of this machine's ranks.
-
-    Raises TrainerInputError.
-    """
-    check_device(config, ranks.local_world_size)
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.device == "cuda" or (config.device == "auto" and devices >= ranks.local_world_size):
-        device = torch.device("cuda", ranks.local_rank)
-        torch.cuda.set_device(device)
-        return device
-    return torch.device("cpu")
-
-
-def share_cores(ranks: Ranks) -> None:
-    """Give this rank its share of the machine's cores, unless OMP_NUM_THREADS says otherwise."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, _cores() // ranks.local_world_size))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _all_finite(tensor: Tensor) -> bool:

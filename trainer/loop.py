@@ -12,7 +12,8 @@ from partial_fc.errors import CollectiveError
 from trainer.check import check
 from trainer.checkpoint import remove_leftovers
 from trainer.damage import DamageWatch
-from trainer.job import Job, assembled, share_cores
+from trainer.device import check_devices_fit, share_cores
+from trainer.job import Job, assembled
 from trainer.ranks import Ranks, joined
 from trainer.report import Report
 from trainer.run_directory import RunDirectory
@@ -26,9 +27,10 @@ def train(config: Config, ranks: Ranks, device: torch.device, stop: StopRequest)
     Raises what is wrong with the input (trainer.ranks.INPUT_ERRORS), TrainingFailed, and FailedElsewhere
     where another rank does so.
     """
-    share_cores(ranks)
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(ranks, device, config.training.deadline))
+        check_devices_fit(ranks, device)
+        share_cores(ranks)
         run = claim_run(config, ranks, stack)
         job = stack.enter_context(assembled(config, ranks, device))
         job.restore()

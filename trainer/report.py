@@ -12,6 +12,7 @@ from data_pipeline.damaged import DamagedRecord
 from data_pipeline.sets.notes import notes_on
 from trainer.classifier import theory_warnings
 from trainer.config import to_toml
+from trainer.device import note_on_device
 from trainer.job import Job, StepResult
 from trainer.metrics import EventLog
 from trainer.progress import ProgressDisplay
@@ -139,9 +140,8 @@ class Report:
         for rank, (first, last) in enumerate(ranges):
             owned = f"classes {first}–{last - 1}" if last > first else "no class"
             say(f"rank {rank}: {owned} of {job.model.num_classes}")
-        for note in notes_on(job.dataset):
+        notes = [*notes_on(job.dataset), *theory_warnings(job.config, job.model.num_classes)]
+        for note in filter(None, [note_on_device(job.config, job.device), *notes]):
             say(f"note: {note}")
-        for warning in theory_warnings(job.config, job.model.num_classes):
-            say(f"note: {warning}")
         if job.step and not job.is_done:
             say(f"goes on from step {job.step} of {job.total_steps}")

@@ -280,7 +280,8 @@ class Config:
     engine: Literal["ddp"] = "ddp"
     """How the backbone is trained on many ranks: torch's DistributedDataParallel."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA if there is a device for every rank of the machine."""
+    """auto: CUDA where torch sees a device, else the CPU. With CUDA each rank needs a device of its own: all
+    of the machine visible, or each its own alone, as srun --gpus-per-task=1 shows them."""
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)

@@ -9,9 +9,7 @@ import torch
 from data_pipeline.errors import DataInputError
 from tests.ranks import run_ranks, these_ranks
 from tests.trainer.tiny import finish, start
-from trainer.config import load_config
 from trainer.errors import TrainerInputError, TrainingFailed
-from trainer.job import choose_device
 from trainer.ranks import FailedElsewhere, Ranks, joined, ranks_from_environment
 
 
@@ -81,16 +79,3 @@ def test_wrong_settings_are_told_by_one_rank(tmp_path: Path) -> None:
         "cosface: unknown setting --data.trian; nearest: --data.train\n",
         "",
     ]
-
-
-@pytest.mark.parametrize(("devices", "expected"), [(0, "cpu"), (1, "cpu"), (2, "cuda:1")])
-def test_auto_takes_cuda_only_if_every_rank_of_the_machine_has_a_device(monkeypatch, devices, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    words = ["--run", "r", "--data.train", "d", "--training.steps", "1"]
-    ranks = Ranks(rank=1, world_size=2, local_rank=1, local_world_size=2)
-    assert str(choose_device(load_config(words), ranks)) == expected
-    if devices < 2:
-        with pytest.raises(TrainerInputError, match="--device cuda: "):
-            choose_device(load_config([*words, "--device", "cuda"]), ranks)
