@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.damaged import DamagedRecord
+from data_pipeline.files.cores import available_cores
 from data_pipeline.inspection.duplicates import Duplicates, find_duplicates
 from data_pipeline.inspection.look import Depth
 from data_pipeline.inspection.opening import open_set
@@ -16,7 +17,6 @@ from data_pipeline.inspection.scan import Scan, scan_images
 from data_pipeline.inspection.verify import alike, same_files, same_pixels
 from data_pipeline.pairs import PairSet
 from data_pipeline.source import ImageSource, Origin
-from data_pipeline.workers import default_workers
 
 __all__ = ["DamagedRecord", "DatasetReport", "inspect_dataset"]
 
@@ -37,7 +37,7 @@ def inspect_dataset(
     opened = open_set(path)
     source = opened.source
     try:
-        scan = scan_images(source, depth, num_threads or default_workers(), opened.stated_labels)
+        scan = scan_images(source, depth, num_threads or available_cores(), opened.stated_labels)
         duplicates = _duplicates(source, scan)
         return DatasetReport(
             name=source.name,

@@ -19,6 +19,7 @@ import numpy as np
 from data_pipeline.align import process_aligner
 from data_pipeline.dataset_writer import header_record, identity_records
 from data_pipeline.errors import DatasetError
+from data_pipeline.files.cores import available_cores
 from data_pipeline.folder_layout import EXACT_IN_FLOAT32
 from data_pipeline.identity_writer import Files, IdentityWriter, groups_of
 from data_pipeline.image_tree import find_images, fingerprint
@@ -27,7 +28,7 @@ from data_pipeline.pack_work import PackWork
 from data_pipeline.prepare import Alignment, Preparation, Prepared, prepare_item
 from data_pipeline.progress import track
 from data_pipeline.sets.identities import IDENTITIES_FILE
-from data_pipeline.workers import default_workers, ordered_map
+from data_pipeline.workers import ordered_map
 
 __all__ = ["IDENTITIES_FILE", "SKIPPED_FILE", "PackReport", "find_images", "pack"]
 
@@ -81,7 +82,7 @@ def pack(
     work = PackWork(out, manifest, fresh=fresh)
     try:
         if not work.is_whole:
-            _do_the_rest(work, preparation, images, files, points, min_images, workers or default_workers())
+            _do_the_rest(work, preparation, images, files, points, min_images, workers or available_cores())
         report, counts = _summary(work, files, passed_over)
         if not report.identities:
             work.discard()

@@ -21,11 +21,6 @@ ITEMS_PER_CHUNK = 16
 CHUNKS_AHEAD = 4  # per worker: enough that none waits, few enough that memory stays small
 
 
-def default_workers() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R]:
     """`map(function, items)` by `workers` processes; one worker means this process.
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from data_pipeline.align import process_aligner
 from data_pipeline.errors import PairSetError
+from data_pipeline.files.cores import available_cores
 from data_pipeline.landmarks import Landmarks
 from data_pipeline.pairs.pair_set import DEFAULT_FOLDS, PairSet, write_bin
 from data_pipeline.pairs.reading import ImagePair, PairFormat, read_pairs
 from data_pipeline.prepare import NO_IMAGE, Alignment, Preparation, prepare_item
 from data_pipeline.progress import track
-from data_pipeline.workers import default_workers, ordered_map
+from data_pipeline.workers import ordered_map
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def build_pairs(
     payloads: dict[Path, bytes] = {}
     faceless = []
     with closing(
-        ordered_map(partial(prepare_item, preparation), items, workers or default_workers())
+        ordered_map(partial(prepare_item, preparation), items, workers or available_cores())
     ) as results:
         work = track(results, total=len(paths), description="preparing pairs")
         for path, result in zip(paths, work, strict=True):

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.dataset_writer import FaceDatasetWriter
+from data_pipeline.files.cores import available_cores
 from data_pipeline.pairs import PairSet, write_bin
 from data_pipeline.progress import track
 from data_pipeline.rendered.face import render_jpeg
 from data_pipeline.rendered.identity import random_generator
 from data_pipeline.rendered.source import RenderedFaces
-from data_pipeline.workers import default_workers, ordered_map
+from data_pipeline.workers import ordered_map
 
 PAIR_STREAM = 3
 VIEWS_IN_PAIRS = 1000
@@ -71,7 +72,7 @@ def _write(
     places = range(classes * views)
     with (
         FaceDatasetWriter(folder, classes, (size, size)) as writer,
-        closing(ordered_map(render, places, workers or default_workers())) as images,
+        closing(ordered_map(render, places, workers or available_cores())) as images,
     ):
         shown = track(images, total=len(places), description="rendering faces")
         for index, payload in enumerate(shown):
@@ -113,6 +114,6 @@ def write_rendered_pairs(
     """Writes a `.bin` of `pairs` verification pairs, half of them same, among `identities`."""
     drawn = draw_pairs(identities, pairs, seed)
     places = [_Place(*end) for pair in drawn for end in (pair[:2], pair[2:4])]
-    with closing(ordered_map(partial(_render, seed, size), places, workers or default_workers())) as images:
+    with closing(ordered_map(partial(_render, seed, size), places, workers or available_cores())) as images:
         payloads = list(track(images, total=len(places), description="rendering pairs"))
     write_bin(path, PairSet(payloads, [same for *_, same in drawn]))
