@@ -67,7 +67,7 @@ class PairsOptions(PreparationOptions):
     """Makes a verification set (.bin) of a list of pairs and a folder of images."""
 
     pairs: Annotated[Positional[Path], arg(metavar="PAIRS.txt")]
-    """The list: LFW's pairs.txt, CFP's folder Protocol/Split/FP, or two paths and 1 or 0 a line."""
+    """The list: LFW's pairs.txt, CFP's folder Protocol/Split/FP, a table of two paths and a label, ..."""
     images: Annotated[Positional[Path], arg(metavar="IMAGES")]
     """Folder with the images that the list names (for LFW's: NAME/NAME_0001.jpg)."""
     out: Annotated[Positional[Path], arg(metavar="OUT.bin")]
@@ -75,7 +75,8 @@ class PairsOptions(PreparationOptions):
     fold: int | None = None
     """Only this fold, from 1."""
     format: PairFormat = "auto"
-    """The list's format; auto: seen from the list. calfw: an image and a number a line, two lines a pair."""
+    """The list's format; auto: seen from the list. list: two paths and a label, in any columns. calfw: an
+    image and a number a line, two lines a pair. fglfw: a path a line, two lines a pair."""
     align: Alignment = "mtcnn"
 
 

@@ -14,8 +14,9 @@ from data_pipeline.align import process_aligner
 from data_pipeline.errors import PairSetError
 from data_pipeline.files.cores import available_cores
 from data_pipeline.landmarks import Landmarks
+from data_pipeline.pairs.pair import ImagePair
 from data_pipeline.pairs.pair_set import DEFAULT_FOLDS, PairSet, write_bin
-from data_pipeline.pairs.reading import ImagePair, PairFormat, read_pairs
+from data_pipeline.pairs.reading import PairFormat, read_pairs
 from data_pipeline.prepare import NO_IMAGE, Alignment, Preparation, prepare_item
 from data_pipeline.progress import track
 from data_pipeline.workers import ordered_map

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from data_pipeline.errors import PairSetError
-from data_pipeline.pairs.reading import ImagePair, rows_of
+from data_pipeline.pairs.pair import NamedImage, NamedPair
+from data_pipeline.pairs.rows import read_rows, whole_number
 
 _LISTS = {"FF": ("Pair_list_F.txt", "Pair_list_F.txt"), "FP": ("Pair_list_F.txt", "Pair_list_P.txt")}
 
 
-def read_cfp_pairs(split: Path, images: Path) -> list[ImagePair]:
+def read_cfp_pairs(split: Path) -> list[NamedPair]:
     """The pairs of Protocol/Split/FF or Protocol/Split/FP, fold by fold, the same ones of a fold first.
 
-    images: cfp-dataset, or wherever its images lie below 001/frontal/01.jpg. Raises PairSetError.
+    The images lie in cfp-dataset, or wherever they lie below 001/frontal/01.jpg. Raises PairSetError.
     """
     kind = split.resolve().name
     if kind not in _LISTS:
@@ -32,7 +33,6 @@ def read_cfp_pairs(split: Path, images: Path) -> list[ImagePair]:
     if not folds:
         raise PairSetError(f"{split}: holds no folders 01, 02, ... with same.txt and diff.txt")
     pairs = []
-    files: dict[str, Path] = {}
     for fold, folder in enumerate(folds, start=1):
         for name, same in (("same.txt", True), ("diff.txt", False)):
             for line, first, second in _read_numbers(folder / name):
@@ -40,36 +40,30 @@ def read_cfp_pairs(split: Path, images: Path) -> list[ImagePair]:
                 for number, numbered in ((first, first_list), (second, second_list)):
                     if number not in numbered:
                         raise PairSetError(f"{folder / name}: line {line}: there is no image {number}")
-                    path = numbered[number]
-                    if path not in files:
-                        files[path] = _find(images, path)
-                    ends.append(files[path])
-                pairs.append(ImagePair(ends[0], ends[1], same, fold))
+                    ends.append(numbered[number])
+                pairs.append(NamedPair(ends[0], ends[1], same, fold))
     return pairs
 
 
-def _read_numbered(path: Path) -> dict[int, str]:
+def _read_numbered(path: Path) -> dict[int, NamedImage]:
     numbered = {}
-    for line, row in rows_of(path):
-        if len(row) != 2 or not (row[0].isascii() and row[0].isdigit()):
+    for line, row in read_rows(path):
+        number = whole_number(row[0])
+        if len(row) != 2 or number is None:
             raise PairSetError(f"{path}: line {line}: expected a number and a path")
-        numbered[int(row[0])] = row[1]
+        numbered[number] = NamedImage(path, line, row[1], _places(row[1]))
     return numbered
 
 
 def _read_numbers(path: Path) -> Iterator[tuple[int, int, int]]:
-    for line, row in rows_of(path):
-        if len(row) != 2 or not all(field.isascii() and field.isdigit() for field in row):
+    for line, row in read_rows(path):
+        numbers = [whole_number(field) for field in row]
+        if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
             raise PairSetError(f"{path}: line {line}: expected two numbers of images, 'i,j'")
-        yield line, int(row[0]), int(row[1])
+        yield line, numbers[0], numbers[1]
 
 
-def _find(images: Path, path: str) -> Path:
+def _places(path: str) -> tuple[str, ...]:
     """The lists' paths start at Protocol/ (../Data/Images/001/frontal/01.jpg); a copy may start anywhere."""
     parts = [part for part in PurePosixPath(path).parts if part not in ("..", ".", "/")]
-    for start in range(max(1, len(parts) - 1)):
-        place = images.joinpath(*parts[start:])
-        for file in (place, place.with_suffix(".png"), place.with_suffix(".jpg")):
-            if file.is_file():
-                return file
-    raise PairSetError(f"{images.joinpath(*parts)}: no such file (nor {images.joinpath(*parts[-3:])})")
+    return tuple("/".join(parts[start:]) for start in range(max(1, len(parts) - 1)))

@@ -202,7 +202,9 @@ def test_lfw_lists_are_read(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "line 1: expected LFW's header"),
-        ("Ann 1 2\n", "line 1: expected LFW's header"),
+        ("Ann 1 2 3 4\n", "line 1: expected 'name n1 n2'"),
+        ("Ann 1 2\nAnn x 2\n", "line 2: expected 'name n1 n2'"),
+        ("Ann 1 2\nAnn 1 Ann 2\n", "line 2: a different pair of one person"),
         ("0\t5\n", "line 1: expected LFW's header"),
         (LIST.replace("2\t1\n", "2\t2\n"), "line 1: the header promises 8 pairs"),
         (
