@@ -77,6 +77,8 @@ class PairsOptions(PreparationOptions):
     format: PairFormat = "auto"
     """The list's format; auto: seen from the list. list: two paths and a label, in any columns. calfw: an
     image and a number a line, two lines a pair. fglfw: a path a line, two lines a pair."""
+    outside: bool = False
+    """Take images that do not lie in IMAGES too: ../, absolute paths, links that lead out."""
     align: Alignment = "mtcnn"
 
 
@@ -156,6 +158,7 @@ def pairs(options: PairsOptions) -> int:
         size=options.size,
         quality=options.quality,
         keep_bytes=not options.reencode,
+        outside=options.outside,
         workers=options.workers or None,
     )
     print(f"{options.out}: {report.num_pairs} pairs of {report.num_images} different images")

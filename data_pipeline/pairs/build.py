@@ -47,13 +47,15 @@ def build_pairs(
     size: tuple[int, int] = (112, 112),
     quality: int = 95,
     keep_bytes: bool = True,
+    outside: bool = False,
     workers: int | None = None,
 ) -> PairsReport:
     """Makes `out` (.bin) of a list of pairs (`reading.py` says which) and a folder of images.
 
     fold: None for all, or one from 1; a single fold's same and different pairs are interleaved, so that each
     tenth of it, a fold to whoever reads the .bin, has as many of either. keep_bytes: a JPEG or PNG that is
-    not aligned and has the size is taken as it is. Raises PairSetError for a list, an image or a fold that is
+    not aligned and has the size is taken as it is. outside: the list may name files that do not lie in
+    `images`. Raises PairSetError for a list, an image or a fold that is
     not there, AlignError if alignment is asked for and not installed, LandmarksError for the landmarks.
     """
     pairs_txt, images, out = Path(pairs_txt), Path(images), Path(out)
@@ -63,7 +65,7 @@ def build_pairs(
         raise PairSetError("align landmarks and a landmarks file go together: give both or neither")
     if not images.is_dir():
         raise PairSetError(f"{images}: no such folder; expected the images that {pairs_txt} names in it")
-    listed = read_pairs(pairs_txt, images, form)
+    listed = read_pairs(pairs_txt, images, form, outside=outside)
     if fold is not None:
         listed = _one_fold(pairs_txt, listed, fold)
     if align == "mtcnn":

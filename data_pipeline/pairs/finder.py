@@ -15,11 +15,14 @@ class ImageFinder:
     """Files below `images`, named with or without `images`' own name before them.
 
     A name may lack its suffix or have another one than the file, in capitals or not, and be written in
-    another encoding.
+    another encoding. outside: files that lie elsewhere are taken too: `../`, absolute paths, links that lead
+    out.
     """
 
-    def __init__(self, images: Path) -> None:
+    def __init__(self, images: Path, *, outside: bool = False) -> None:
         self._images = images
+        self._root = os.path.realpath(images)
+        self._outside = outside
         self._found: dict[tuple[str, ...], Path | None] = {}
         self._folders: dict[str, dict[str, list[str]]] = {}
 
@@ -39,9 +42,17 @@ class ImageFinder:
         """The image's file. Raises PairSetError with the list's line if there is none that may be taken."""
         file = self.lookup(image)
         expected = self._images / image.places[0]
+        if not self._outside and not self._is_inside(file or expected):
+            raise PairSetError(
+                f"{image.where}: {image.name!r} lies outside {self._images}, where the list's images are "
+                "expected; --outside takes it all the same"
+            )
         if file is None:
             raise PairSetError(f"{image.where}: {expected}: no such file (nor with another suffix)")
         return file
+
+    def _is_inside(self, file: Path) -> bool:
+        return os.path.commonpath((self._root, os.path.realpath(file))) == self._root
 
     def _places(self, image: NamedImage) -> list[str]:
         places = []

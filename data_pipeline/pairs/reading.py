@@ -38,12 +38,15 @@ _LOOKED_FOR = (
 )
 
 
-def read_pairs(pairs: Path, images: Path, form: PairFormat = "auto") -> list[ImagePair]:
+def read_pairs(
+    pairs: Path, images: Path, form: PairFormat = "auto", *, outside: bool = False
+) -> list[ImagePair]:
     """The pairs of a list as files, in the order in which folds are runs of them.
 
-    Raises PairSetError, naming file and line, for a list that is none and for an image that is not there.
+    outside: files that do not lie in `images` are taken too. Raises PairSetError, naming file and line, for a
+    list that is none and for an image that is not there.
     """
-    finder = ImageFinder(images)
+    finder = ImageFinder(images, outside=outside)
     return [
         ImagePair(finder.find(pair.first), finder.find(pair.second), pair.same, pair.fold)
         for pair in read_list(pairs, finder, form)

@@ -110,6 +110,14 @@ def test_pairs_of_a_list(images: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert np.array_equal(image, decode_image(made.images[2]))
 
 
+def test_pairs_take_files_from_outside_only_when_told(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text("../Ann/Ann_0001.png Bob_0001.png 0\nBob_0001 Bob_0002 1\n")
+    argv = [str(tmp_path / "pairs.txt"), str(images / "Bob"), str(tmp_path / "out.bin"), "--align", "none"]
+    with pytest.raises(DataInputError, match=r"line 1: '\.\./Ann/Ann_0001\.png' lies outside"):
+        pairs(parse(PairsOptions, argv, prog="cosface pairs"))
+    assert pairs(parse(PairsOptions, [*argv, "--outside", "--workers", "1"], prog="cosface pairs")) == 0
+
+
 def test_unpack_tells_sets_apart(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (1, 2):
         (images / "Ann" / f"{number}.png").write_bytes((images / "Bob" / f"Bob_000{number}.png").read_bytes())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.errors import PairSetError
 from data_pipeline.pairs.reading import read_pairs
 from tests.data_pipeline.pairs.handed_out import (
     FORMS,
@@ -63,3 +64,52 @@ def test_names_beyond_ascii(tmp_path: Path, on_disk: str, listed: str) -> None:
         (pair,) = read_pairs(tmp_path / "pairs.txt", images)
         assert pair.first.is_file()
         assert (pair.first.name[-8:], pair.second.name[-8:], pair.same) == ("0001.jpg", "0002.jpg", True)
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """Images, a folder beside them, and links between."""
+    images = make_images(tmp_path / "images")
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "a.jpg").write_bytes(b"x")
+    (images / "link.jpg").symlink_to(tmp_path / "secret" / "a.jpg")
+    (images / "Zoe").symlink_to(tmp_path / "secret")
+    (images / "Flo" / "inside.jpg").symlink_to(images / path("Flo", 1))
+    (tmp_path / "secret" / "Zoe_0001.jpg").write_bytes(b"x")
+    return images
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret/a.jpg", "Flo/../../secret/a", "{root}/secret/a.jpg", "link.jpg", "link", "Zoe/a.jpg",
+             "..\\secret\\a.jpg", "images/../secret/a.jpg", "../secret/none.jpg"],
+)  # fmt: skip
+def test_files_outside_the_images_folder_are_refused(tmp_path: Path, beside: Path, name: str) -> None:
+    name = name.format(root=tmp_path)
+    (tmp_path / "pairs.csv").write_text(f"{path('Flo', 1)},{name},1\n")
+    with pytest.raises(PairSetError, match=r"line 1: .* lies outside .*images, .* --outside takes it"):
+        read_pairs(tmp_path / "pairs.csv", beside)
+    if "none" not in name:
+        (pair,) = read_pairs(tmp_path / "pairs.csv", beside, outside=True)
+        assert pair.second.resolve() == tmp_path / "secret" / "a.jpg"
+
+
+def test_a_person_whose_folder_is_a_link_that_leads_out(tmp_path: Path, beside: Path) -> None:
+    (tmp_path / "pairs.txt").write_text("Flo\t1\tZoe\t1\n")
+    with pytest.raises(PairSetError, match=r"line 1: 'Zoe_0001' lies outside"):
+        read_pairs(tmp_path / "pairs.txt", beside)
+    assert read_pairs(tmp_path / "pairs.txt", beside, outside=True)[0].second.is_file()
+
+
+def test_files_inside_are_found_by_any_way_in(tmp_path: Path, beside: Path) -> None:
+    (tmp_path / "way in").symlink_to(beside)
+    for name in (
+        "Flo/inside.jpg",
+        f"{beside}/Flo/Flo_0001.jpg",
+        "Bo/../Flo/Flo_0001.jpg",
+        "images/Flo/Flo_0001.jpg",
+    ):
+        (tmp_path / "pairs.csv").write_text(f"{path('Flo', 2)},{name},1\n")
+        for images in (beside, tmp_path / "way in"):
+            if images == beside or not name.startswith("images/"):
+                (pair,) = read_pairs(tmp_path / "pairs.csv", images)
+                assert pair.second.resolve() == beside / path("Flo", 1)
