@@ -1,4 +1,4 @@
-"""`cosface evaluate`: a trained run on `.bin` pair sets, or embeddings made elsewhere on LFW's list."""
+"""`cosface evaluate`: a trained run on `.bin` pair sets, or embeddings made elsewhere on a list of pairs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EvaluateOptions:
     paths: Path | None = None
     """Text file whose line k is the path of the image of embedding k."""
     pairs: Path | None = None
-    """LFW's pairs.txt, or a list in its form, for the embeddings."""
+    """LFW's pairs.txt, or any list that `cosface pairs` reads, for the embeddings."""
     json: Path | None = None
     """File to write the figures to."""
     report: Path | None = None
