@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipeline.augment import Augmentation, Parameters, draw
 from data_pipeline.batching import Share
-from data_pipeline.damage import damages
+from data_pipeline.damage import damages, unusual
 from data_pipeline.damaged import DamagedImages
 from data_pipeline.errors import RecordError
 from data_pipeline.order import Order
@@ -21,6 +21,7 @@ IGNORED = -1
 class Choice:
     """A share's images. indices: int64 [n], places in the set. labels: int64 [n], -1 for those that fill up
     the last batch of an epoch. payloads: the n encoded images. parameters: n draws of the augmentation.
+    unusual: places of the payloads that are no `is_usual_jpeg`.
     """
 
     share: Share
@@ -28,6 +29,7 @@ class Choice:
     labels: Ints
     payloads: Payloads
     parameters: Parameters
+    unusual: list[int]
 
 
 class Chooser:
@@ -59,12 +61,15 @@ class Chooser:
         while True:
             self._replace(share, epochs, indices)
             payloads = self._read(indices)
-            if payloads is not None:
+            if payloads is None:
+                continue
+            places = unusual(payloads)
+            if not self._note(damages(payloads, places), indices):
                 break
         labels = self.source.labels_of(indices)
         labels[share.labelled :] = IGNORED
         parameters = draw(self._augmentation, self._seed, epochs, indices)
-        return Choice(share, indices, labels, payloads, parameters)
+        return Choice(share, indices, labels, payloads, parameters, places)
 
     def _replace(self, share: Share, epochs: Ints, indices: Ints) -> None:
         """Put the next images of the order in place of those that are known to be damaged."""
@@ -77,11 +82,17 @@ class Chooser:
                 epoch, image = self.order.slice(position, 1)
                 epochs[place], indices[place] = epoch[0], image[0]
 
+    def _note(self, found: dict[int, str], indices: Ints) -> bool:
+        """Note damaged images by their places among the indices; whether there are any."""
+        for place, reason in found.items():
+            self.damaged.add(int(indices[place]), reason)
+        return bool(found)
+
     def _read(self, indices: Ints) -> Payloads | None:
-        """The encoded images, or None if damaged ones were found among them."""
+        """The encoded images, or None if damaged records were found among them."""
         known = len(self.damaged)
         try:
-            payloads = self.source.payloads(indices)
+            return self.source.payloads(indices)
         except RecordError:
             for index in indices.tolist():
                 try:
@@ -91,6 +102,3 @@ class Chooser:
             if len(self.damaged) == known:
                 raise
             return None
-        for place, reason in damages(payloads).items():
-            self.damaged.add(int(indices[place]), reason)
-        return payloads if len(self.damaged) == known else None

@@ -16,20 +16,26 @@ from data_pipeline.batching import Share
 from data_pipeline.choice import Choice, Chooser
 from data_pipeline.dali_pipeline import Graph, build, copy_output, decodes, feed
 from data_pipeline.decode import decoded
+from data_pipeline.images.hand_over import REFUSED, as_pixels, left_to_opencv
 from data_pipeline.normalise import normalise_into
 from data_pipeline.opencv_images import wrong_size
 from data_pipeline.pixel_settings import settings_of
 from data_pipeline.reused_memory import ReusedMemory
 
 PREFETCHED = 2
-BY_DALI = "its image cannot be decoded by DALI"
 
 
 class DaliDecoder:
-    """Decodes what `chooser` takes of each share; of one thread, the caller's, beside DALI's own."""
+    """Decodes what `chooser` takes of each share; of one thread, the caller's, beside DALI's own.
 
-    def __init__(self, graph: Graph, chooser: Chooser, device: torch.device) -> None:
-        self._graph, self._chooser = graph, chooser
+    handed_over: where it notes the images that OpenCV decodes instead, by index, each with the reason.
+    """
+
+    def __init__(
+        self, graph: Graph, chooser: Chooser, device: torch.device, handed_over: dict[int, str]
+    ) -> None:
+        self._graph, self._chooser, self._handed_over = graph, chooser, handed_over
+        self._refused: set[int] = set()
         self._memory = ReusedMemory((graph.batch_size, 3, *graph.size), device)
         # On the CPU what comes after decoding is done here, straight into memory that is handed out.
         self._finished = device.type != "cpu"
@@ -67,7 +73,7 @@ class DaliDecoder:
     def _start_next(self, shares: Iterator[Share]) -> Exception | None:
         """Hand the next share's batch to the pipeline; what went wrong."""
         try:
-            choice = self._chooser.choose(next(shares))
+            choice = self._choose(next(shares))
             feed(self._pipeline, self._graph, choice.payloads, choice.parameters, finished=self._finished)
             self._pending.append(choice)
             # The first call starts as many batches as are prefetched, later ones one each.
@@ -78,6 +84,32 @@ class DaliDecoder:
             return error
         return None
 
+    def _choose(self, share: Share) -> Choice:
+        """The share's images, those that DALI is not given as pixels that OpenCV has made of them."""
+        damaged = self._chooser.damaged
+        while True:
+            choice, known = self._chooser.choose(share), len(damaged)
+            for place in self._unusual(choice):
+                payload, index = choice.payloads[place], int(choice.indices[place])
+                reason = REFUSED if index in self._refused else left_to_opencv(payload)
+                if reason is None:
+                    continue
+                image = decoded(payload)
+                if isinstance(image, str):
+                    damaged.add(index, image)
+                else:
+                    choice.payloads[place] = as_pixels(image)
+                    self._handed_over.setdefault(index, reason)
+            if len(damaged) == known:
+                return choice
+
+    def _unusual(self, choice: Choice) -> list[int]:
+        """Places of the images that DALI may not be given."""
+        if not self._refused:
+            return choice.unusual
+        refused = np.flatnonzero(np.isin(choice.indices, list(self._refused)))
+        return sorted({*choice.unusual, *refused.tolist()})
+
     def _take(self) -> torch.Tensor | None:
         """The first pending batch's images, or None if damaged ones were found among the pending."""
         try:
@@ -87,8 +119,9 @@ class DaliDecoder:
                 self._started = True
             outputs = self._pipeline.share_outputs()
         except RuntimeError:
+            known = len(self._refused)
             self._blame()
-            if not any(self._holds_damaged(choice) for choice in self._pending):
+            if len(self._refused) == known and not any(map(self._holds_damaged, self._pending)):
                 raise
             return None
         choice = self._pending[0]
@@ -138,8 +171,9 @@ class DaliDecoder:
             self._chooser.damaged.add(int(choice.indices[place]), wrong_size(found, (height, width)))
 
     def _blame(self) -> None:
-        """Note the images at which DALI may have stopped: those of another size and those it refuses alone,
-        never others, so that who happened to be decoded beside them makes no difference.
+        """Note the images at which DALI may have stopped: as damaged those of another size and those that
+        OpenCV refuses too, to be decoded by OpenCV those that it alone refuses; never others, so that who
+        happened to be decoded beside them makes no difference.
         """
         images = [
             (payload, index)
@@ -156,6 +190,6 @@ class DaliDecoder:
             elif self._graph.stored not in (None, image.shape[:2]):
                 refused[index] = wrong_size((image.shape[0], image.shape[1]), self._graph.worked_size)
         if not refused:
-            refused = {index: BY_DALI for payload, index in images if not decodes(payload)}
+            self._refused.update(index for payload, index in images if not decodes(payload))
         for index, reason in refused.items():
             self._chooser.damaged.add(index, reason)

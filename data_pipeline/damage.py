@@ -1,14 +1,15 @@
 """Is an encoded image whole? A structural check that the loader can afford for every image.
 
-DALI and OpenCV refuse what this refuses, but for a file cut off and filled up with zeros that
-happen to decode; DALI writes about it to standard error first, and either may set aside
+DALI and OpenCV refuse what this refuses, but for other formats (OpenCV reads more) and a file cut off and
+filled up with zeros that happen to decode. OpenCV decodes all else that is whole; DALI does not, see
+`images.hand_over`. DALI writes about it to standard error first, and either may set aside
 gigabytes for a size that a damaged header states. What lies inside the coded data is seen by
 `entropy.scan_damage` alone: libjpeg decodes it with grey or wrong blocks and only prints a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,15 @@ def damage(payload: Payload) -> str | None:
     return None if reason is None else f"its image cannot be decoded: {reason}"
 
 
-def damages(payloads: Sequence[Payload]) -> dict[int, str]:
-    """Places of the damaged among these, with the reasons."""
-    found = ((place, damage(payload)) for place, payload in enumerate(payloads))
+def unusual(payloads: Sequence[Payload]) -> list[int]:
+    """Places of those among these that are no `is_usual_jpeg`: damaged, of another format or rare."""
+    return [place for place, payload in enumerate(payloads) if not is_usual_jpeg(payload)]
+
+
+def damages(payloads: Sequence[Payload], places: Iterable[int] | None = None) -> dict[int, str]:
+    """Places of the damaged among these, or among those at some places, with the reasons."""
+    looked_at = range(len(payloads)) if places is None else places
+    found = ((place, damage(payloads[place])) for place in looked_at)
     return {place: reason for place, reason in found if reason is not None}
 
 

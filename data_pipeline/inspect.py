@@ -57,6 +57,7 @@ def inspect_dataset(
             origins=_origins(source, duplicates),
             pairs=None if opened.pairs is None else _pair_facts(opened.pairs, duplicates),
             refusal=opened.refusal,
+            handed_over=dict(scan.handed_over),
         )
     finally:
         source.close()

@@ -59,8 +59,9 @@ class TrainLoader:
 
     A damaged image is replaced by the next of the order; `damaged` says which were. max_damaged is the part
     of the set that may be, or, from 1 on, how many (`allowed_damaged`); None leaves that to the caller, who
-    knows of the other ranks'. Raises DataInputError if a global batch is larger than the set or DALI is
-    missing; iterating raises TooManyDamaged.
+    knows of the other ranks'. `handed_over` says which images, by index, OpenCV decodes although DALI
+    decodes the others, and why (`images.hand_over`). Raises DataInputError if a global batch is larger than
+    the set or DALI is missing; iterating raises TooManyDamaged.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class TrainLoader:
         self._batching = Batching(order, batch_size, rank, world_size, last)
         self._position = position
         self.damaged = DamagedImages(source)
+        self.handed_over: dict[int, str] = {}
         self._max_damaged = max_damaged
         stored, size = source.image_size, image_size or source.image_size
         keeps_pixels = source.uniform and size[0] == stored[0] and size[1] <= stored[1]
@@ -105,7 +107,7 @@ class TrainLoader:
             augmentation or Augmentation(),
         )
         chooser = Chooser(source, order, graph.augmentation, seed, self.damaged)
-        self._decoder: Decoder | None = _make_decoder(decoder, graph, chooser, self._device)
+        self._decoder: Decoder | None = _make_decoder(decoder, graph, chooser, self._device, self.handed_over)
         self._batches = self._decoder.batches(read_ahead(source, order, self._shares()))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -155,7 +157,9 @@ def check_decoder(name: DecoderName, device: torch.device) -> None:
         require_dali()
 
 
-def _make_decoder(name: DecoderName, graph: Graph, chooser: Chooser, device: torch.device) -> Decoder:
+def _make_decoder(
+    name: DecoderName, graph: Graph, chooser: Chooser, device: torch.device, handed_over: dict[int, str]
+) -> Decoder:
     check_decoder(name, device)
     if name == "opencv" or not is_installed():
         from data_pipeline.opencv_decoder import OpenCVDecoder
@@ -163,7 +167,7 @@ def _make_decoder(name: DecoderName, graph: Graph, chooser: Chooser, device: tor
         return OpenCVDecoder(graph, chooser)
     from data_pipeline.dali_decoder import DaliDecoder
 
-    return DaliDecoder(graph, chooser, device)
+    return DaliDecoder(graph, chooser, device, handed_over)
 
 
 def _device_id(device: torch.device) -> int | None:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -65,7 +65,7 @@ class _Steps(Dataset[_Decoded | DataInputError]):
             for place, reason in damaged.items():
                 chooser.damaged.add(int(choice.indices[place]), reason)
         found = list(chooser.damaged.reasons.items())[known:]
-        bare = Choice(share, choice.indices, choice.labels, [], choice.parameters)
+        bare = replace(choice, payloads=[], unusual=[])
         return _Decoded(bare, torch.from_numpy(pixels), found)
 
 

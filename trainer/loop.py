@@ -87,6 +87,7 @@ def batches_until(stop: StopRequest, job: Job, report: Report) -> Iterator[Batch
                     if job.step:
                         job.save()
                     raise
+            report.handed_over(batches.handed_over)
             if asked_to_stop or batch is None:
                 return
             yield batch

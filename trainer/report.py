@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple
 from types import TracebackType
@@ -29,6 +29,7 @@ class Report:
         self._stack = ExitStack()
         self._events: EventLog | None = None
         self._damaged = 0
+        self._by_opencv = 0
         self._progress = ProgressDisplay(job.total_steps, job.step, shown=run is not None)
 
     def __enter__(self) -> Self:
@@ -61,11 +62,21 @@ class Report:
             "images_per_second": round(images_per_second, 1),
             "seconds": seconds,
             "damaged": self._damaged,
+            "decoded_by_opencv": self._by_opencv,
         }
         for name in ("auxiliary_loss", "gradient_norm"):
             if (value := getattr(result, name)) is not None:
                 event[name] = value
         self._events.write(event)
+
+    def handed_over(self, images: Mapping[int, str]) -> None:
+        """OpenCV decoded these images of this rank in DALI's place: the first is told, all are counted."""
+        if images and not self._by_opencv:
+            index, reason = next(iter(images.items()))
+            self._progress.say(
+                f"{self._job.dataset.origin(index)}: {reason}: OpenCV decodes it; further ones are counted"
+            )
+        self._by_opencv = len(images)
 
     def damaged(self, records: Sequence[DamagedRecord]) -> None:
         """These images were found damaged, and others are taken in their places: told, listed, counted."""

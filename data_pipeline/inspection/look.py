@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.damage import damage
+from data_pipeline.damage import damage, is_usual_jpeg
 from data_pipeline.decode import Images, decode_image
+from data_pipeline.images.hand_over import left_to_opencv
 from data_pipeline.inspection.image_header import is_cut_off, read_header
 
 Encoded = npt.NDArray[np.uint8]
@@ -23,7 +24,7 @@ CUT_OFF = "the image is cut off: its last bytes are missing"
 
 class Look(NamedTuple):
     """size: (height, width), None if it cannot be decoded. hashes: the first 64 bits of each
-    digest, 0 if not made.
+    digest, 0 if not made. handed_over: why OpenCV decodes it even where DALI decodes the others.
     """
 
     size: tuple[int, int] | None
@@ -31,6 +32,7 @@ class Look(NamedTuple):
     file_hash: int = 0
     pixel_hash: int = 0
     near_hash: int = 0
+    handed_over: str | None = None
 
 
 def look_at(encoded: Encoded, depth: Depth = "pixels") -> Look:
@@ -44,16 +46,18 @@ def look_at(encoded: Encoded, depth: Depth = "pixels") -> Look:
     # What a run and a pack pass over is named here too.
     if reason := damage(encoded):
         return Look(None, reason)
+    handed_over = None if is_usual_jpeg(encoded) else left_to_opencv(encoded)
     if header is not None and depth == "headers":
-        return Look((header.height, header.width))
+        return Look((header.height, header.width), handed_over=handed_over)
     image = decode_image(encoded.data)
     if image is None:
         return Look(None, CANNOT_BE_DECODED)
     size = (image.shape[0], image.shape[1])
     if depth == "headers":
-        return Look(size)
+        return Look(size, handed_over=handed_over)
     near = near_hash(image) if depth == "near" else 0
-    return Look(size, None, _first_bits(file_digest(encoded)), _first_bits(pixel_digest(image)), near)
+    hashes = _first_bits(file_digest(encoded)), _first_bits(pixel_digest(image))
+    return Look(size, None, *hashes, near, handed_over)
 
 
 def file_digest(encoded: Encoded) -> bytes:

@@ -37,7 +37,8 @@ class DatasetReport:
     bytes), "pixels" (those, and the same pixels encoded otherwise) and "near" (those, and what looks the same
     but for a little: `verify.alike`), as far as asked for. origins: of their images. out_of_order: how often
     an image's class is below that of the image before; first_out_of_order: the first such image. file_bytes:
-    of record files. refusal: why the set cannot be opened for training.
+    of record files. handed_over: why a run with DALI has OpenCV decode an image, to number of such images.
+    refusal: why the set cannot be opened for training.
     """
 
     name: str
@@ -57,6 +58,7 @@ class DatasetReport:
     origins: dict[int, Origin] = field(default_factory=dict)
     pairs: PairFacts | None = None
     refusal: str | None = None
+    handed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def images_per_identity(self) -> dict[int, int]:
@@ -99,11 +101,15 @@ class DatasetReport:
             "other_labels": [{**_place(one.origin), "stated": one.stated} for one in self.other_labels],
             "refusal": self.refusal,
             "duplicates": {kind: self._duplicates(found) for kind, found in self.duplicates.items()},
+            "decoded_by_opencv": self.handed_over,
             "damaged": [{**_place(one.origin), "reason": one.reason} for one in self.damaged],
         }  # fmt: skip
         if self.pairs is not None:
             # A pair's number stands where an identity's would; what is said of identities means nothing.
-            for name in ("identities", "images_per_identity", "empty_classes", "image_size", "uniform"):
+            for name in (
+                "identities", "images_per_identity", "empty_classes", "image_size", "uniform",
+                "decoded_by_opencv",
+            ):  # fmt: skip
                 del values[name]
             values["pairs"] = {
                 "pairs": self.pairs.num_pairs,

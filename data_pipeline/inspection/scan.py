@@ -36,7 +36,8 @@ class Scan:
 
     lengths: bytes of each encoded image, uint32 [N], 0 where a record cannot be read. file_hashes,
     pixel_hashes, near_hashes: uint64 [N], empty if not asked for; those of damaged images mean nothing.
-    sizes: (height, width) to number of images. descents: how often an image has a lower class than the one
+    sizes: (height, width) to number of images. handed_over: why OpenCV decodes an image although DALI decodes
+    the others, to number of sound images. descents: how often an image has a lower class than the one
     before it; first_descent: the first such image.
     """
 
@@ -46,6 +47,7 @@ class Scan:
     pixel_hashes: npt.NDArray[np.uint64]
     near_hashes: npt.NDArray[np.uint64]
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    handed_over: Counter[str] = field(default_factory=Counter)
     damaged: list[DamagedRecord] = field(default_factory=list)
     other_labels: list[OtherLabel] = field(default_factory=list)
     descents: int = 0
@@ -150,6 +152,8 @@ def _keep(scan: Scan, source: ImageSource, index: int, look: Look) -> None:
         scan.sound[index] = False
         scan.damaged.append(DamagedRecord(source.origin(index), look.problem))
         return
+    if look.handed_over is not None:
+        scan.handed_over[look.handed_over] += 1
     if len(scan.file_hashes):
         scan.file_hashes[index], scan.pixel_hashes[index] = look.file_hash, look.pixel_hash
     if len(scan.near_hashes):

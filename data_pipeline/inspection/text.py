@@ -20,7 +20,16 @@ _KINDS = {
 def render(report: DatasetReport) -> str:
     """The report, long lists cut."""
     return "\n".join(
-        [*_counts(report), "", *_sizes(report), "", *_classes(report), *_alike(report), *_damage(report)]
+        [
+            *_counts(report),
+            "",
+            *_sizes(report),
+            "",
+            *_classes(report),
+            *_alike(report),
+            *_handed_over(report),
+            *_damage(report),
+        ]
     )
 
 
@@ -133,6 +142,15 @@ def _shared(report: DatasetReport, found: Duplicates) -> Iterator[str]:
     )
     if found.widest > WIDEST_GROUP:
         yield f"    one image stands in {found.widest:,} classes: a placeholder?"
+
+
+def _handed_over(report: DatasetReport) -> Iterator[str]:
+    if not report.handed_over or report.pairs is not None:
+        return
+    yield f"decoded by OpenCV, with DALI too: {sum(report.handed_over.values()):,} images"
+    for reason, count in sorted(report.handed_over.items(), key=lambda item: (-item[1], item[0])):
+        yield f"  {count:>10,}  {reason}"
+    yield ""
 
 
 def _damage(report: DatasetReport) -> Iterator[str]:

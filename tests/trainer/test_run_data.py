@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-from data_pipeline import FaceDataset
+from data_pipeline import FaceDataset, write_dataset
 from data_pipeline.damaged import TooManyDamaged
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
@@ -219,3 +219,24 @@ def test_wrong_settings_are_refused(tmp_path: Path, data: Path, more: list[str],
     with pytest.raises(TrainerInputError) as caught:
         alone(arguments(tmp_path / "run", data, 16, *more))
     assert re.search(complaint.replace("_", "."), str(caught.value))
+
+
+def test_images_that_opencv_decodes_in_dalis_place_are_told_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = FaceDataset.open(write_tiny_set(tmp_path / "set"))
+    images = [source.payload(index) for index in range(IMAGES)]
+    with_more_behind = [
+        bytes(image) + (b"more" if place in (3, 90) else b"") for place, image in enumerate(images)
+    ]
+    labels = source.labels.tolist()
+    data = tmp_path / "other"
+    write_dataset(data, list(zip(labels, with_more_behind, strict=True)), CLASSES, source.image_size)
+    more = ["--training.epochs", "1", "--training.steps", "None"]
+    alone(arguments(tmp_path / "one", data, 16, *more))
+    told = capsys.readouterr().out
+    assert told.count("a JPEG of an unusual structure: OpenCV decodes it; further ones are counted") == 1
+    assert events(tmp_path / "one")[-1]["decoded_by_opencv"] == 2
+    assert not (tmp_path / "one" / "damaged.csv").exists()
+    alone(arguments(tmp_path / "two", tmp_path / "set", 16, *more))
+    assert losses(tmp_path / "two") == losses(tmp_path / "one")
