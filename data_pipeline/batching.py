@@ -90,6 +90,13 @@ class Batching:
         count = (each + (self._rank < more)) * self._group
         return Share(position + before * self._group, count, count, end)
 
+    def images(self, position: int) -> int:
+        """Labelled images of the step at a global position, on all ranks together; raises as `share` does."""
+        position = self._first_taken(position)
+        if self._last == "across":
+            return self.global_batch
+        return min(self.global_batch, self._epoch_end(position) - position)
+
     def steps_until(self, position: int, end_position: int) -> int:
         """Steps from `position` until the position has reached `end_position`; in O(1)."""
         position = self._first_taken(position)

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from data_pipeline.loader import check_decoder
+from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
 from data_pipeline.source import ImageSource
-from trainer.checkpoint import latest_checkpoint, read_state
 from trainer.data import make_batching, make_order, open_set
 from trainer.device import check_device
 from trainer.errors import TrainerInputError
@@ -18,7 +18,8 @@ from trainer.losses.choice import check_installed
 from trainer.ranks import Ranks
 from trainer.run_directory import is_used
 from trainer.settings import Config
-from trainer.state import ModelDescription
+from trainer.sound import newest_readable
+from trainer.state import ModelDescription, SavedState
 
 
 def check(config: Config, world_size: int, local_ranks: int | None = None) -> None:
@@ -37,7 +38,7 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
     check_decoder(config.data.decoder, torch.device("cuda" if config.device == "cuda" else "cpu"))
     with closing(open_set(config)) as dataset:
         _check_set(config, dataset, world_size)
-        _check_checkpoint(config, describe_model(config, dataset))
+        _check_checkpoint(config, dataset)
     if config.evaluation.verification:
         # Late: it needs scikit-learn, which a run without evaluation can do without.
         from trainer.evaluation.run import check_pair_sets
@@ -62,22 +63,42 @@ def describe_model(config: Config, dataset: ImageSource) -> ModelDescription:
     )
 
 
-def check_same_model(run: Path, checkpoint: Path, saved: ModelDescription, now: ModelDescription) -> None:
-    """Raise TrainerInputError if the run's checkpoint is of another model or set."""
-    if differences := saved.differences(now):
+def check_same_model(
+    config: Config, checkpoint: Path, saved: SavedState, model: ModelDescription, data: Fingerprint
+) -> None:
+    """Raise TrainerInputError if the run's checkpoint is of another model or set.
+
+    With --resume-with-other-data the set may be another one, of as many identities.
+    """
+    where = f"--run {config.run}: its checkpoint {checkpoint.name}"
+    differences = saved.model.differences(model)
+    if saved.model.differences(model, other_data=True):
         raise TrainerInputError(
-            f"--run {run}: its checkpoint {checkpoint.name} is of another model or set: {differences}; "
+            f"{where} is of another model or set: {differences}; "
             "choose another folder, or the same settings and data"
         )
-
-
-def check_same_set(config: Config, dataset: ImageSource, first: list[int]) -> None:
-    """Raise TrainerInputError if this rank's copy has not rank 0's numbers of images and identities."""
-    if [dataset.num_images, dataset.num_classes] != first:
+    if not differences and saved.data:
+        differences = saved.data.differences(data)
+    if differences and not config.resume_with_other_data:
         raise TrainerInputError(
-            f"--data.train {dataset.name}: holds {dataset.num_images} images of {dataset.num_classes} "
-            f"identities here, {first[0]} of {first[1]} on rank 0; give every machine the same set"
+            f"{where} is of another set: {differences}; give the same set, or say --resume-with-other-data "
+            "to go on with this one"
         )
+
+
+def check_same_set(config: Config, data: Fingerprint, first: Fingerprint) -> None:
+    """Raise TrainerInputError if this rank's copy of the set is not rank 0's."""
+    if not (differences := first.differences(data, "on rank 0", "here")):
+        return
+    (images, classes), (of_first, classes_of_first) = data.size, first.size
+    if (images, classes) != (of_first, classes_of_first):
+        differences = (
+            f"holds {images} images of {classes} identities here, {of_first} of {classes_of_first} on rank 0"
+        )
+    names = " ".join(one.name for one in data.sets)
+    raise TrainerInputError(
+        f"--data.train {names}: {differences}; give every machine the same set, in the same order"
+    )
 
 
 def _check_run_folder(config: Config) -> None:
@@ -101,6 +122,6 @@ def _check_set(config: Config, dataset: ImageSource, world_size: int) -> None:
         raise TrainerInputError(f"{dataset.name}: holds one identity, at least two are needed")
 
 
-def _check_checkpoint(config: Config, model: ModelDescription) -> None:
-    if checkpoint := latest_checkpoint(config.run):
-        check_same_model(config.run, checkpoint, read_state(checkpoint).model, model)
+def _check_checkpoint(config: Config, dataset: ImageSource) -> None:
+    if found := newest_readable(config.run):
+        check_same_model(config, *found, describe_model(config, dataset), fingerprint(dataset))

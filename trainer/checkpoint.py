@@ -6,38 +6,54 @@
         head-00000.safetensors    rank 0's classes, and so on for every rank (shards.py)
         state.json                step, position, model, and every file's length and CRC-32
 
-All ranks write into `.step-00001000.tmp`, which rank 0 renames when everything is on the disk; what a crash
-leaves behind is such a temporary folder, which nobody reads and the run's next start removes.
+All ranks write into a hidden folder beside it, whose name nobody can guess and which rank 0 renames when
+everything is on the disk; what a crash leaves behind is such a folder, which nobody reads and the run's next
+start removes. Which checkpoint a run goes on from is `sound.py`'s to say.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
-import socket
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from data_pipeline.files.atomic import sync
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.ranks import Ranks
 from trainer.shards import read_classes, shard_name, write_shard
-from trainer.state import FileEntry, SavedState
+from trainer.state import FileEntry, OtherFormat, SavedState
 
 BACKBONE = "backbone.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
-_LEFTOVER = re.compile(r"\.step-\d{8,}\.(tmp|old)")
+_LEFTOVER = re.compile(r"\.step-\d{8,}\.([0-9a-f]{16}\.)?(tmp|old)")
 _BLOCK = 1 << 22
+_OTHER_SUM = "its checksum is not the one that was written"
+T = TypeVar("T")
+
+
+class DamagedCheckpoint(TrainerInputError):
+    """A checkpoint that is not what was written; the one before it may still be good."""
+
+
+class NotWritten(TrainingFailed):
+    """The disk refused a checkpoint to rank `rank`; raised on every rank. Those before it stay."""
+
+    def __init__(self, rank: int, message: str) -> None:
+        super().__init__(message)
+        self.rank = rank
 
 
 @dataclass(frozen=True)
@@ -66,24 +82,6 @@ def latest_checkpoint(run: Path) -> Path | None:
     return next(reversed(checkpoint_steps(run).values()), None)
 
 
-def newest_for_all(run: Path, ranks: Ranks) -> Path | None:
-    """Rank 0's newest checkpoint: listings of a shared file system may differ, the choice must not.
-
-    Raises TrainerInputError naming a rank that does not see it.
-    """
-    newest: Path | None = None
-    step = ranks.gather(max(checkpoint_steps(run), default=-1))[0]
-    if step >= 0:
-        newest = _folder(run, step)
-        with ranks.agreed():
-            if not newest.is_dir():
-                raise TrainerInputError(
-                    f"{newest}: rank 0 goes on from this checkpoint, rank {ranks.rank} on "
-                    f"{socket.gethostname()} does not see it; every machine needs the same --run folder"
-                )
-    return newest
-
-
 def remove_leftovers(run: Path) -> None:
     """Remove what a run that was killed was writing or removing; only for who holds the run's lock."""
     folder = run / "checkpoints"
@@ -93,7 +91,10 @@ def remove_leftovers(run: Path) -> None:
 
 
 def read_state(checkpoint: Path) -> SavedState:
-    """A checkpoint's state.json, the files' lengths checked. Raises TrainerInputError naming the file."""
+    """A checkpoint's state.json, the files' lengths checked.
+
+    Raises DamagedCheckpoint naming the file, and TrainerInputError if another version wrote it.
+    """
     try:
         state = SavedState.from_json((checkpoint / STATE).read_text(encoding="utf-8"))
         for name, entry in state.files.items():
@@ -102,26 +103,32 @@ def read_state(checkpoint: Path) -> SavedState:
                 raise _damaged(checkpoint / name, f"it has {size} bytes, {entry.bytes} were written")
     except OSError as error:
         raise _damaged(Path(error.filename or checkpoint), error.strerror or str(error)) from None
+    except OtherFormat as error:
+        raise TrainerInputError(f"{checkpoint / STATE}: {error}; use the version that wrote it") from None
     except ValueError as error:
         raise _damaged(checkpoint / STATE, str(error)) from None
     return state
 
 
-def load_tensors(file: Path, prefix: str = "") -> dict[str, Tensor]:
-    """A file's tensors whose names begin with `prefix`, without it. Raises TrainerInputError."""
+def load_tensors(file: Path, entry: FileEntry | None = None) -> dict[str, Tensor]:
+    """A file's tensors. entry: what was written; then its checksum is compared, in the same reading.
+
+    Raises DamagedCheckpoint.
+    """
     try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
+        content = file.read_bytes()
+        if entry is not None and zlib.crc32(content) != entry.crc32:
+            raise _damaged(file, _OTHER_SUM)
+        return load(content)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _damaged(file, str(error)) from None
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def verify_checkpoint(checkpoint: Path, state: SavedState, ranks: Ranks) -> None:
-    """Compare every file's checksum, each on one of the ranks. Raises TrainerInputError naming the file."""
-    with ranks.agreed():
-        for name in list(state.files)[ranks.rank :: ranks.world_size]:
-            if _crc32(checkpoint / name) != state.files[name].crc32:
-                raise _damaged(checkpoint / name, "its checksum is not the one that was written")
+    """Compare the checksums of this rank's share of the files. Raises DamagedCheckpoint naming the file."""
+    for name in list(state.files)[ranks.rank :: ranks.world_size]:
+        if _crc32(checkpoint / name) != state.files[name].crc32:
+            raise _damaged(checkpoint / name, _OTHER_SUM)
 
 
 def load_head(
@@ -135,41 +142,73 @@ def load_head(
     read_classes(shards, class_range, head)
 
 
-def save_checkpoint(run: Path, state: SavedState, tensors: Tensors, ranks: Ranks, keep: int) -> Path:
+def save_checkpoint(
+    run: Path, state: SavedState, tensors: Tensors, ranks: Ranks, keep: int, unsound: Collection[int] = ()
+) -> Path:
     """Write a checkpoint together with all ranks, then remove all but the newest `keep`.
 
-    Raises TrainingFailed if it cannot be written; those before it are left as they were.
+    unsound: steps of checkpoints that are known to be damaged. They do not count among those that are kept,
+    and stay until the run, which went back before them, has come by there again.
+    Raises NotWritten, on every rank, if the disk does not take it; those before it are left as they were.
     """
-    final = _folder(run, state.step)
-    temporary = final.with_name(f".{final.name}.tmp")
+    final = folder_of(run, state.step)
+    temporary = final.with_name(ranks.gather(f".{final.name}.{secrets.token_hex(8)}.tmp")[0])
+
+    def finish() -> None:
+        text = replace(state, world_size=ranks.world_size, files=entries).to_json()
+        (temporary / STATE).write_text(text, encoding="utf-8")
+        sync(temporary / STATE)
+        sync(temporary)
+        if final.exists():  # damaged, or the run would not write this step again
+            _remove(final)
+        os.replace(temporary, final)
+        sync(final.parent)
+
     try:
-        with ranks.agreed(), _named(temporary):
-            if ranks.is_first:
-                shutil.rmtree(temporary, ignore_errors=True)
-                temporary.mkdir(parents=True)
-        with ranks.agreed(), _named(temporary):
-            written = _write_own(temporary, state, tensors, ranks)
+        _together(ranks, final, lambda: temporary.mkdir(parents=True) if ranks.is_first else None)
+        written = _together(ranks, final, lambda: _write_own(temporary, state, tensors, ranks))
         entries = {name: FileEntry(**entry) for part in ranks.gather(written) for name, entry in part.items()}
-        with ranks.agreed(), _named(final):
-            if ranks.is_first:
-                text = replace(state, world_size=ranks.world_size, files=entries).to_json()
-                (temporary / STATE).write_text(text, encoding="utf-8")
-                sync(temporary / STATE)
-                sync(temporary)
-                shutil.rmtree(final, ignore_errors=True)
-                os.replace(temporary, final)
-                sync(final.parent)
-                for old in list(checkpoint_steps(run).values())[:-keep]:
-                    _remove(old)
+        _together(ranks, final, lambda: finish() if ranks.is_first else None)
     except BaseException:
         if ranks.is_first:
             shutil.rmtree(temporary, ignore_errors=True)
         raise
+    if ranks.is_first:
+        _prune(run, state.step, keep, set(unsound) - {state.step})
     return final
 
 
-def _folder(run: Path, step: int) -> Path:
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
     return run / "checkpoints" / f"step-{step:08d}"
+
+
+def _together(ranks: Ranks, final: Path, work: Callable[[], T]) -> T:
+    """What the work returns, if the disk refused it to no rank; otherwise NotWritten on every rank."""
+    refused = None
+    with ranks.agreed():  # what is no matter of the disk ends the run here
+        try:
+            result = work()
+        except (OSError, SafetensorError) as error:
+            refused = str(error)
+    for rank, reason in enumerate(ranks.gather(refused)):
+        if reason is not None:
+            on = f" on rank {rank}" if ranks.world_size > 1 else ""
+            raise NotWritten(
+                rank,
+                f"the checkpoint {final} could not be written{on}: {reason}; the one before it is as it was",
+            )
+    return result
+
+
+def _prune(run: Path, step: int, keep: int, unsound: set[int]) -> None:
+    """Remove all but the newest `keep` sound ones, and this step's; a damaged one when its step is behind."""
+    found = checkpoint_steps(run)
+    kept = {step, *[at for at in found if at not in unsound][-keep:], *(at for at in unsound if at > step)}
+    for at, folder in found.items():
+        if at not in kept:
+            with suppress(OSError):  # tried again after the next one
+                _remove(folder)
 
 
 def _write_own(folder: Path, state: SavedState, tensors: Tensors, ranks: Ranks) -> dict[str, dict[str, int]]:
@@ -186,8 +225,7 @@ def _write_own(folder: Path, state: SavedState, tensors: Tensors, ranks: Ranks) 
 
 def _remove(checkpoint: Path) -> None:
     """Take a checkpoint away; under another name first, so that half of one is never taken for whole."""
-    going = checkpoint.with_name(f".{checkpoint.name}.old")
-    shutil.rmtree(going, ignore_errors=True)
+    going = checkpoint.with_name(f".{checkpoint.name}.{secrets.token_hex(8)}.old")
     os.replace(checkpoint, going)
     shutil.rmtree(going, ignore_errors=True)
 
@@ -203,18 +241,5 @@ def _crc32(file: Path) -> int:
     return value
 
 
-@contextmanager
-def _named(place: Path) -> Iterator[None]:
-    """Turn what the disk refuses into the run's own error."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise TrainingFailed(
-            f"the checkpoint {place} could not be written: {error}; the one before it is as it was"
-        ) from error
-
-
-def _damaged(file: Path, reason: str) -> TrainerInputError:
-    return TrainerInputError(
-        f"{file}: the checkpoint is damaged: {reason}; remove its folder to go on from the one before"
-    )
+def _damaged(file: Path, reason: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(f"{file}: the checkpoint is damaged: {' '.join(reason.split())}")

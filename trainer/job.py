@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib import metadata
 
 import torch
 from torch import Tensor
 
+from data_pipeline.batching import Batching
+from data_pipeline.files.typed_json import typed
 from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import Order
+from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
 from data_pipeline.source import ImageSource
 from trainer.backbones import make_backbone
 from trainer.check import check_same_model, check_same_set, describe_model
@@ -20,13 +24,10 @@ from trainer.checkpoint import (
     BACKBONE,
     OPTIMIZER,
     Tensors,
-    latest_checkpoint,
+    checkpoint_steps,
     load_head,
     load_tensors,
-    newest_for_all,
-    read_state,
     save_checkpoint,
-    verify_checkpoint,
 )
 from trainer.data import make_batching, make_loader, make_order, open_set
 from trainer.device import own_share_of_cores
@@ -35,17 +36,23 @@ from trainer.errors import TrainingFailed
 from trainer.metrics import Stopwatch
 from trainer.objective import Objective, make_objective
 from trainer.ranks import Ranks
+from trainer.resumed import notes_on
 from trainer.schedule import learning_rate
 from trainer.settings import Config
-from trainer.state import ModelDescription, SavedState
+from trainer.sound import newest_sound
+from trainer.state import LearningRate, ModelDescription, SavedState
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step came to: `auxiliary_loss` where the loss has one, `gradient_norm` where it is clipped."""
+    """What a step came to: `auxiliary_loss` where the loss has one, `gradient_norm` where it is clipped.
+
+    images: that it took on all ranks together; those that fill up a padded batch are none.
+    """
 
     loss: float
     lr: float
+    images: int
     auxiliary_loss: float | None
     gradient_norm: float | None
 
@@ -60,6 +67,7 @@ class Job:
     dataset: ImageSource
     order: Order
     model: ModelDescription
+    data: Fingerprint
     engine: Engine
     objective: Objective
     watch: Stopwatch
@@ -67,6 +75,16 @@ class Job:
     position: int = 0
     total_steps: int = 0
     saved_step: int = -1
+    unsound: set[int] = field(default_factory=set)
+    """Steps whose checkpoints are damaged and were passed over."""
+    notes: list[str] = field(default_factory=list)
+    """What is to be told about going on."""
+    _last_lr: float | None = None
+
+    @cached_property
+    def batching(self) -> Batching:
+        """What each step takes of the order."""
+        return make_batching(self.config, self.order, self.ranks)
 
     @property
     def is_done(self) -> bool:
@@ -74,20 +92,22 @@ class Job:
         return self.step >= self.total_steps
 
     def restore(self) -> None:
-        """Go on from the run's newest checkpoint, if it has one, and say how many steps there are in all."""
-        checkpoint = newest_for_all(self.config.run, self.ranks)
-        if checkpoint:
+        """Go on from the run's newest sound checkpoint, if it has one, and say how many steps there are."""
+        found = newest_sound(self.config.run, self.ranks)
+        if found:
+            state, folder = found.state, found.folder
             with self.ranks.agreed():
-                state = read_state(checkpoint)
-                check_same_model(self.config.run, checkpoint, state.model, self.model)
-            verify_checkpoint(checkpoint, state, self.ranks)
+                check_same_model(self.config, folder, state, self.model, self.data)
             with self.ranks.agreed():
-                self.engine.load(load_tensors(checkpoint / BACKBONE), load_tensors(checkpoint / OPTIMIZER))
-                load_head(checkpoint, state, self.objective.class_range, self.objective.sharded_state())
+                self.engine.load(load_tensors(folder / BACKBONE), load_tensors(folder / OPTIMIZER))
+                load_head(folder, state, self.objective.class_range, self.objective.sharded_state())
             self.objective.go_on_from(state.step, state.margin_state)
             self.step, self.position, self.saved_step = state.step, state.position, state.step
+            self.unsound = set(found.damaged)
         self.total_steps = self._count_steps()
         self.objective.run_until(self.total_steps)
+        if found:
+            self.notes = notes_on(found, self.data, self.config.optim, self.total_steps)
 
     def batches(self) -> TrainLoader:
         """This rank's batches from the position on, endless; a context manager."""
@@ -117,13 +137,18 @@ class Job:
                 with self.ranks.agreed():
                     raise TrainingFailed(f"step {self.step + 1}: {error}; {self._what_is_good()}") from None
             self.objective.step(lr)
+        images = self.batching.images(self.position)
         self.step += 1
-        self.position = batch.position
+        self.position, self._last_lr = batch.position, lr
         auxiliary = None if loss.auxiliary is None else float(loss.auxiliary.detach())
-        return StepResult(value, lr, auxiliary, norm)
+        return StepResult(value, lr, images, auxiliary, norm)
 
     def save(self) -> None:
-        """Write a checkpoint of this step, unless there is one. Raises TrainingFailed."""
+        """Write a checkpoint of this step, unless there is one.
+
+        Raises NotWritten, on every rank, if the disk does not take it, and TrainingFailed on one rank, with
+        FailedElsewhere on the others, for numbers that are not finite.
+        """
         if self.saved_step == self.step:
             return
         state = SavedState(
@@ -133,6 +158,8 @@ class Job:
             self.model,
             margin_state=self.objective.margin_state,
             versions=_versions(),
+            data=self.data,
+            rate=self._rate(),
         )
         tensors = Tensors(
             self.engine.backbone_tensors(),
@@ -148,15 +175,23 @@ class Job:
                             f"step {self.step}, rank {self.ranks.rank}: {name} is no longer finite and "
                             f"was not saved; {self._what_is_good()}"
                         )
-        save_checkpoint(self.config.run, state, tensors, self.ranks, self.config.checkpoint.keep)
+        keep = self.config.checkpoint.keep
+        save_checkpoint(self.config.run, state, tensors, self.ranks, keep, self.unsound)
         self.saved_step = self.step
+        self.unsound.discard(self.step)
+
+    def _rate(self) -> LearningRate | None:
+        if self._last_lr is None:
+            return None
+        following = learning_rate(self.config.optim, self.step, self.total_steps)
+        return LearningRate(self._last_lr, following, self.total_steps)
 
     def _count_steps(self) -> int:
         training = self.config.training
         if training.steps is not None:
             return training.steps
         end = round((training.epochs or 0) * self.order.epoch_length)
-        return self.step + make_batching(self.config, self.order, self.ranks).steps_until(self.position, end)
+        return self.step + self.batching.steps_until(self.position, end)
 
     def _fail(self, loss: float, images: Tensor, embeddings: Tensor) -> None:
         """Find the rank and the place where the numbers went wrong, and raise on all ranks."""
@@ -179,10 +214,9 @@ class Job:
 
     def _what_is_good(self) -> str:
         advice = "a lower --optim.lr, --optim.warmup-steps or --training.clip-norm may help"
-        good = latest_checkpoint(self.config.run)
-        return (
-            f"{f'the last good checkpoint is {good}' if good else 'no checkpoint had been written'}; {advice}"
-        )
+        good = [at for step, at in checkpoint_steps(self.config.run).items() if step not in self.unsound]
+        said = f"the last good checkpoint is {good[-1]}" if good else "no checkpoint had been written"
+        return f"{said}; {advice}"
 
 
 @contextmanager
@@ -192,15 +226,17 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
         dataset = open_set(config)
     with closing(dataset):
         model = describe_model(config, dataset)
-        first = ranks.gather([dataset.num_images, dataset.num_classes])[0]
         with ranks.agreed():
-            check_same_set(config, dataset, first)
+            data = fingerprint(dataset)
+        first = typed(ranks.gather(asdict(data))[0], Fingerprint)
+        with ranks.agreed():
+            check_same_set(config, data, first)
             order = make_order(config, dataset)
         backbone = make_backbone(model.backbone, model.embedding_dim, model.image_size, config.training.seed)
         settings = config.engine, backbone, config.optim, config.training
         engine = make_engine(*settings, model.image_size, device, ranks)
         objective = make_objective(config, model.num_classes, device)
-        yield Job(config, ranks, device, dataset, order, model, engine, objective, Stopwatch())
+        yield Job(config, ranks, device, dataset, order, model, data, engine, objective, Stopwatch())
 
 
 def _all_finite(tensor: Tensor) -> bool:

@@ -249,7 +249,7 @@ class EvaluationConfig:
     verification: tuple[Path, ...] = ()
     """Pair sets (.bin files) on which the backbone is evaluated."""
     every: int = 0
-    """Steps between two evaluations; 0 evaluates after the last step alone."""
+    """Steps between two evaluations, each after a checkpoint; 0 evaluates after the last step alone."""
 
     def __post_init__(self) -> None:
         if self.every < 0:
@@ -277,6 +277,9 @@ class Config:
     data: DataConfig
     resume: Literal["auto", "never"] = "auto"
     """auto: go on from the run's last checkpoint if it has one; never: refuse a folder that was used."""
+    resume_with_other_data: bool = False
+    """Go on although the checkpoint's set was another one, such as a repacked one: centres and position are
+    taken as they are, for as many identities."""
     engine: Literal["ddp"] = "ddp"
     """How the backbone is trained on many ranks: torch's DistributedDataParallel."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from data_pipeline.files.typed_json import parse, typed
+from data_pipeline.sets.fingerprint import Fingerprint
 
 FORMAT = 1
 
@@ -39,8 +40,8 @@ class ModelDescription:
         if min(self.image_size) < 1:
             raise ValueError(f"image_size is 1 or more, got {_words(self.image_size)}")
 
-    def differences(self, now: ModelDescription) -> str:
-        """What is different now, in words; empty if nothing is."""
+    def differences(self, now: ModelDescription, *, other_data: bool = False) -> str:
+        """What is different now, in words; empty if nothing is. other_data: the set may have another size."""
         names = {
             "backbone": "model.backbone",
             "embedding_dim": "model.embedding-dim",
@@ -58,7 +59,9 @@ class ModelDescription:
         return ", ".join(
             f"{name} is {_words(before[key])} there and {_words(after[key])} here"
             for key, name in names.items()
-            if before[key] != after[key] and not _is_harmless(key, before[key], after[key])
+            if before[key] != after[key]
+            and not _is_harmless(key, before[key], after[key])
+            and not (other_data and key == "num_images")
         )
 
 
@@ -72,6 +75,18 @@ class FileEntry:
     def __post_init__(self) -> None:
         if self.bytes < 0:
             raise ValueError(f"bytes are 0 or more, got {self.bytes}")
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """Where the schedule was: the last step's rate, and the next one's as it would have been.
+
+    total_steps: that the schedule was computed for.
+    """
+
+    last: float
+    next: float
+    total_steps: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,10 @@ class SavedState:
     """What the loss remembers of the batches so far (AdaFace, CurricularFace)."""
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, FileEntry] = field(default_factory=dict)
+    data: Fingerprint | None = None
+    """Of the training set; None in checkpoints that did not say."""
+    rate: LearningRate | None = None
+    """None in checkpoints that did not say, and before the first step."""
 
     def to_json(self) -> str:
         """The file's text."""

@@ -47,7 +47,7 @@ def parse(text: str | bytes) -> Any:
 
 
 def typed(value: Any, kind: type[T], *, more: bool = False) -> T:
-    """A value that `json.loads` made, as `kind`. Raises ValueError as `from_json` does."""
+    """A value that `json.loads` made, or `asdict`, as `kind`. Raises ValueError as `from_json` does."""
     made: T = _convert(value, kind, "", more)
     return made
 
@@ -111,7 +111,7 @@ def _one_of(value: Any, kinds: tuple[Any, ...], at: str, more: bool) -> Any:
 
 
 def _row(value: Any, origin: Any, inner: tuple[Any, ...], at: str, more: bool) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise _wrong(at, "a list", value)
     if origin is list or inner[-1] is Ellipsis:
         kinds = [inner[0]] * len(value)

@@ -65,6 +65,11 @@ class Fingerprint:
 
     sets: tuple[SetFingerprint, ...]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Images and identities of all."""
+        return sum(one.images for one in self.sets), sum(one.classes for one in self.sets)
+
     def differences(self, now: Fingerprint, there: str = "there", here: str = "here") -> str:
         """What is different in `now`, in words; empty if nothing is.
 

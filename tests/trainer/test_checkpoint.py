@@ -15,7 +15,6 @@ from trainer.checkpoint import (
     checkpoint_steps,
     latest_checkpoint,
     load_head,
-    newest_for_all,
     read_state,
     remove_leftovers,
     save_checkpoint,
@@ -24,6 +23,7 @@ from trainer.checkpoint import (
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.ranks import FailedElsewhere, Ranks
 from trainer.shards import read_classes, shard_name, write_shard
+from trainer.sound import newest_sound
 from trainer.state import FileEntry, ModelDescription, SavedState
 
 CLASSES = 11
@@ -53,9 +53,9 @@ def save_rank(run: Path) -> None:
 def load_rank(run: Path) -> bool:
     ranks = these_ranks()
     wanted = tensors(ranks)
-    checkpoint = newest_for_all(run, ranks)
-    assert checkpoint
-    state, head = load(checkpoint, ranks)
+    found = newest_sound(run, ranks)
+    assert found
+    state, head = load(found.folder, ranks)
     return state.position == 56 and all(torch.equal(head[name], wanted.head[name]) for name in centres())
 
 
@@ -71,7 +71,8 @@ def load(checkpoint: Path, ranks: Ranks) -> tuple[SavedState, dict[str, Tensor]]
 def newest_rank(runs: list[Path]) -> str:
     ranks = these_ranks()
     try:
-        return str(newest_for_all(runs[ranks.rank], ranks))
+        found = newest_sound(runs[ranks.rank], ranks)
+        return str(found and found.folder)
     except (TrainerInputError, FailedElsewhere) as error:
         return f"{type(error).__name__}: {error}"
 

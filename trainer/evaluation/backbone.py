@@ -9,8 +9,17 @@ import torch
 from torch import nn
 
 from trainer.backbones import make_backbone
-from trainer.checkpoint import BACKBONE, checkpoint_steps, load_tensors, read_state
+from trainer.checkpoint import (
+    BACKBONE,
+    DamagedCheckpoint,
+    checkpoint_steps,
+    load_tensors,
+    read_state,
+)
 from trainer.errors import TrainerInputError
+
+# A run may remove the checkpoint that is being read; this often in a row it does not.
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -37,17 +46,37 @@ class LoadedBackbone:
 def load_backbone(run: Path, device: torch.device, step: int | None = None) -> LoadedBackbone:
     """The backbone of the run's checkpoint of ``step``, of its newest one if None, on ``device``.
 
-    The running average of the weights is taken where the run kept one.
+    The running average of the weights is taken where the run kept one. The file's checksum is compared.
+    If the run removes the newest checkpoint meanwhile, having written newer ones, the newest is taken anew.
     Raises TrainerInputError: no run, no such checkpoint, a damaged one.
     """
-    checkpoint = _find(run, step)
+    for _ in range(_TRIES):
+        checkpoint = _find(run, step)
+        try:
+            return _load(checkpoint, device)
+        except DamagedCheckpoint as error:
+            if checkpoint.is_dir():
+                raise _with_advice(run, checkpoint, error) from None
+            if step is not None:
+                raise TrainerInputError(
+                    f"{checkpoint}: was removed while it was read; a run keeps its newest --checkpoint.keep"
+                ) from None
+    raise TrainerInputError(
+        f"{run}: its newest checkpoint was removed {_TRIES} times while it was read; raise --checkpoint.keep"
+    )
+
+
+def _load(checkpoint: Path, device: torch.device) -> LoadedBackbone:
     state = read_state(checkpoint)
-    tensors = load_tensors(checkpoint / BACKBONE, "model.")
-    average = load_tensors(checkpoint / BACKBONE, "average.")
+    tensors = load_tensors(checkpoint / BACKBONE, state.files.get(BACKBONE))
+    trained, average = (
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        for prefix in ("model.", "average.")
+    )
     model = state.model
     try:
         module = make_backbone(model.backbone, model.embedding_dim, model.image_size, seed=0)
-        module.load_state_dict({**tensors, **average}, strict=True)
+        module.load_state_dict({**trained, **average}, strict=True)
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise TrainerInputError(
@@ -55,6 +84,12 @@ def load_backbone(run: Path, device: torch.device, step: int | None = None) -> L
         ) from None
     module.eval().to(device)
     return LoadedBackbone(module, model.image_size, model.backbone, state.step, bool(average))
+
+
+def _with_advice(run: Path, checkpoint: Path, error: DamagedCheckpoint) -> TrainerInputError:
+    others = [str(at) for at, folder in checkpoint_steps(run).items() if folder != checkpoint]
+    advice = f"; --step {others[-1]} evaluates another one" if others else ""
+    return TrainerInputError(f"{error}{advice}")
 
 
 def _find(run: Path, step: int | None) -> Path:
