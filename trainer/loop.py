@@ -38,13 +38,15 @@ def train(config: Config, ranks: Ranks, device: torch.device, stop: StopRequest)
         for batch in batches_until(stop, job, report):
             report.step(job.train_step(batch))
             if is_due(job, config.checkpoint.every):
-                job.save()
-            if is_due(job, config.evaluation.every):
-                job.save()  # an evaluation that fails must not take steps with it
+                report.save()
+            if config.evaluation.verification and is_due(job, config.evaluation.every):
+                report.save()  # what is evaluated can be had
                 report.evaluate()
-        job.save()
+            if not job.is_done:
+                report.log_step()
+        report.save(final=True)
         if job.is_done:
-            report.evaluate()
+            report.evaluate(final=True)
         return report.end()
 
 
@@ -85,7 +87,7 @@ def batches_until(stop: StopRequest, job: Job, report: Report) -> Iterator[Batch
                 except Exception:
                     # All ranks are here, after the same step, whatever it was and wherever it happened.
                     if job.step:
-                        job.save()
+                        report.save()
                     raise
             report.handed_over(batches.handed_over)
             if asked_to_stop or batch is None:

@@ -1,22 +1,39 @@
-"""What a run writes and shows beside its checkpoints; rank 0 does so, all ranks make the calls."""
+"""What a run writes and shows beside its checkpoints; rank 0 does so, all ranks make the calls.
+
+What can be done again later must not end the run: a checkpoint that the disk refuses and an evaluation that
+fails are told, counted in status.json, listed in events.jsonl, and gone on without. Only those of the last
+step fail the command.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import astuple
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import torch
 
 from data_pipeline.damaged import DamagedRecord
-from data_pipeline.sets.notes import notes_on
-from trainer.classifier import theory_warnings
+from partial_fc.errors import CollectiveError
+from trainer.checkpoint import NotWritten
 from trainer.config import to_toml
-from trainer.device import note_on_device
+from trainer.errors import TrainingFailed
 from trainer.job import Job, StepResult
 from trainer.metrics import EventLog
 from trainer.progress import ProgressDisplay
+from trainer.ranks import EXIT_FAILED, INPUT_ERRORS, FailedElsewhere
 from trainer.run_directory import RunDirectory
+from trainer.run_files import RANKS_FILE, State, Status
+from trainer.start_lines import start_lines
+
+if TYPE_CHECKING:
+    from trainer.evaluation.verification import VerificationResult
+
+DAMAGED_FILE = "damaged.csv"
+# Of an evaluation in mid-run: its files or the network's embeddings are at fault, not the training.
+_PASSED_OVER = (*INPUT_ERRORS, TrainingFailed, OSError, MemoryError, torch.OutOfMemoryError)
 
 
 class Report:
@@ -28,8 +45,9 @@ class Report:
         self._first_step = job.step
         self._stack = ExitStack()
         self._events: EventLog | None = None
-        self._damaged = 0
-        self._by_opencv = 0
+        self._held: dict[str, Any] | None = None
+        self._save_s = 0.0
+        self._damaged = self._by_opencv = self._failed_saves = self._failed_evaluations = 0
         self._progress = ProgressDisplay(job.total_steps, job.step, shown=run is not None)
 
     def __enter__(self) -> Self:
@@ -44,17 +62,19 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.log_step()
         self._stack.close()
 
     def step(self, result: StepResult) -> None:
-        """A step is done: log it and show it."""
+        """A step is done: show it, and hold its line of the log until its checkpoint is written."""
         job = self._job
         seconds = job.watch.lap()
-        images_per_second = job.config.data.batch_size * job.ranks.world_size / seconds["total"]
+        images_per_second = result.images / seconds["total"]
         self._progress.step(job.step, result.loss, result.lr, images_per_second)
+        self.log_step()
         if self._events is None or job.step % job.config.log.every:
             return
-        event: dict[str, Any] = {
+        self._held = {
             "step": job.step,
             "epoch": round(job.position / job.order.epoch_length, 4),
             "loss": result.loss,
@@ -66,8 +86,42 @@ class Report:
         }
         for name in ("auxiliary_loss", "gradient_norm"):
             if (value := getattr(result, name)) is not None:
-                event[name] = value
-        self._events.write(event)
+                self._held[name] = value
+
+    def log_step(self) -> None:
+        """Write the last step's line, with the seconds that checkpoints took since the line before."""
+        if self._held is None:
+            return
+        if self._save_s:
+            self._held["seconds"]["save"] = round(self._save_s, 6)
+        self._write_event(self._held)
+        self._held, self._save_s = None, 0.0
+
+    def save(self, *, final: bool = False) -> None:
+        """Write a checkpoint of this step, unless there is one.
+
+        final: a disk that does not take it is the run's failure: NotWritten, FailedElsewhere.
+        """
+        job = self._job
+        if job.saved_step == job.step:
+            return
+        refused: NotWritten | None = None
+        try:
+            with job.watch.phase("save"):
+                job.save()
+        except NotWritten as error:
+            if final and error.rank != job.ranks.rank:
+                raise FailedElsewhere(error.rank, EXIT_FAILED) from None
+            if final:
+                raise
+            refused = error
+        self._save_s += job.watch.take("save")
+        self.log_step()
+        if refused is not None:
+            self._failed_saves += 1
+            self._pass_over("checkpoint", str(refused))
+        with suppress(TrainingFailed):  # the checkpoint stands, whatever the disk does with the status
+            self._write_status("running")
 
     def handed_over(self, images: Mapping[int, str]) -> None:
         """OpenCV decoded these images of this rank in DALI's place: the first is told, all are counted."""
@@ -80,34 +134,46 @@ class Report:
 
     def damaged(self, records: Sequence[DamagedRecord]) -> None:
         """These images were found damaged, and others are taken in their places: told, listed, counted."""
-        self._damaged += len(records)
         for record in records:
             self._progress.say(f"damaged, the next image of the order is taken instead: {record}")
         if self._run:
             rows = [(*astuple(record.origin), record.reason) for record in records]
-            self._run.add_to_csv("damaged.csv", ("file", "offset", "key", "label", "reason"), rows)
+            self._run.add_to_csv(DAMAGED_FILE, ("file", "offset", "key", "label", "reason"), rows)
+            self._damaged = self._run.rows_of_csv(DAMAGED_FILE)
 
-    def evaluate(self) -> None:
-        """Verify on the run's pair sets, unless a run that went before did; every rank embeds its part."""
+    def evaluate(self, *, final: bool = False) -> None:
+        """Verify on the run's pair sets, unless a run that went before did; every rank embeds its part.
+
+        final: raises what fails; otherwise what is the pair sets' or the disk's fault is passed over.
+        """
         job = self._job
-        files = job.config.evaluation.verification
         name = f"evaluation/step-{job.step:08d}.json"
-        done_before = job.step == self._first_step and (job.config.run / name).exists()
-        if not files or done_before:
+        # Rank 0 looks for all: what one rank sees of a shared folder, another may not see yet.
+        done_before = job.step == self._first_step and job.ranks.gather((job.config.run / name).exists())[0]
+        if not job.config.evaluation.verification or done_before:
             return
-        from trainer.evaluation.run import evaluate_sets
-
+        self.log_step()
+        results: dict[str, VerificationResult] = {}
         error: Exception | None = None
-        results = {}
-        try:
-            with job.engine.evaluating() as backbone:
-                results = evaluate_sets(backbone, files, job.model.image_size, job.device, job.ranks)
-        except Exception as caught:
-            error = caught
-        job.ranks.agree_on(error)
-        with job.ranks.agreed():
-            if self._run:
-                self._run.write_json(name, {key: result.to_json() for key, result in results.items()})
+        with job.watch.phase("evaluate"):
+            try:
+                results = self._evaluated()
+                if self._run:
+                    self._run.write_json(name, {key: result.to_json() for key, result in results.items()})
+            except CollectiveError:
+                raise
+            except Exception as caught:
+                error = caught
+            failure = self._failure_of_any(error, final)
+        seconds = {"evaluate": job.watch.take("evaluate")}
+        if failure is not None:
+            self._failed_evaluations += 1
+            self._pass_over("evaluation", failure, seconds)
+            with suppress(TrainingFailed):
+                self._write_status("running")
+            return
+        figures = {key: result.accuracy for key, result in results.items()}
+        self._write_event({"step": job.step, "evaluation": figures, "seconds": seconds})
         for key, result in results.items():
             deviation = f" ± {100 * result.accuracy_std:.2f}"
             self._progress.say(f"step {job.step}: {key} {100 * result.accuracy:.2f}{deviation} %")
@@ -115,9 +181,9 @@ class Report:
     def end(self) -> str:
         """Write how the run ended: "finished", or "stopped" if steps are left."""
         outcome: Literal["finished", "stopped"] = "finished" if self._job.is_done else "stopped"
+        self.log_step()
         with self._job.ranks.agreed():
-            if self._run:
-                self._run.write_status(outcome, self._job.step)
+            self._write_status(outcome)
         if self._run:
             told: str = outcome
             if self._job.is_done and self._job.step == self._first_step:
@@ -125,34 +191,56 @@ class Report:
             at = f"after {self._job.step} of {self._job.total_steps} steps"
             hint = "" if self._job.is_done else "; the same command goes on from there"
             self._progress.say(f"{self._run.folder}: {told} {at}{hint}")
+            for what, count in (
+                ("checkpoints could not be written", self._failed_saves),
+                ("evaluations failed", self._failed_evaluations),
+                ("lines of events.jsonl could not be written", self._events.lost if self._events else 0),
+            ):
+                if count:
+                    self._progress.say(f"{count} {what} on the way")
         return outcome
+
+    def _evaluated(self) -> dict[str, VerificationResult]:
+        from trainer.evaluation.run import evaluate_sets
+
+        job, files = self._job, self._job.config.evaluation.verification
+        with job.engine.evaluating() as backbone:
+            return evaluate_sets(backbone, files, job.model.image_size, job.device, job.ranks)
+
+    def _failure_of_any(self, error: Exception | None, final: bool) -> str | None:
+        """What the first rank that failed says; raises what is not to be passed over."""
+        ranks = self._job.ranks
+        may_pass = not final and isinstance(error, (FailedElsewhere, *_PASSED_OVER))
+        ranks.agree_on(None if may_pass else error)
+        own = None
+        if error is not None and not isinstance(error, FailedElsewhere):
+            own = " ".join(str(error).split()) or type(error).__name__
+        return next((words for words in ranks.gather(own) if words is not None), None)
+
+    def _pass_over(self, what: str, reason: str, seconds: dict[str, float] | None = None) -> None:
+        """Tell what failed, and list it."""
+        step = self._job.step
+        self._progress.say(f"step {step}: the {what} failed, the run goes on without: {reason}")
+        self._write_event({"step": step, "failed": what, "reason": reason, "seconds": seconds or {}})
+
+    def _write_event(self, event: dict[str, Any]) -> None:
+        if self._events is not None and not self._events.write(event) and self._events.lost == 1:
+            self._progress.say("events.jsonl: a line could not be written, the run goes on without")
+
+    def _write_status(self, status: State) -> None:
+        if self._run:
+            job = self._job
+            counts = {"failed_saves": self._failed_saves, "failed_evaluations": self._failed_evaluations}
+            self._run.write_status(Status(status, job.step, saved_step=job.saved_step, **counts))
 
     def _begin(self, run: RunDirectory, ranges: list[tuple[int, int]]) -> None:
         job = self._job
-        run.write("run.toml", to_toml(job.config))
+        run.keep_settings(to_toml(job.config), job.step)
         owners = [{"rank": rank, "classes": owned} for rank, owned in enumerate(ranges)]
-        run.write_json("ranks.json", {"num_classes": job.model.num_classes, "ranks": owners})
-        run.write_status("running", job.step)
-        self._say_start(ranges)
+        run.write_json(RANKS_FILE, {"num_classes": job.model.num_classes, "ranks": owners})
+        self._write_status("running")
+        for line in start_lines(job, ranges):
+            self._progress.say(line)
+        self._damaged = run.rows_of_csv(DAMAGED_FILE)
         self._events = EventLog(run.folder / "events.jsonl", job.step)
         self._stack.callback(self._events.close)
-
-    def _say_start(self, ranges: list[tuple[int, int]]) -> None:
-        job = self._job
-        say = self._progress.say
-        weights = sum(
-            value.numel() for name, value in job.engine.backbone_tensors().items() if name[:6] == "model."
-        )
-        size = "×".join(map(str, job.model.image_size))
-        say(
-            f"{job.dataset.name}: {job.dataset.num_images} images of {job.model.num_classes} identities; "
-            f"{job.model.backbone} at {size}, {weights / 1e6:.1f} M numbers; on {job.device.type}"
-        )
-        for rank, (first, last) in enumerate(ranges):
-            owned = f"classes {first}–{last - 1}" if last > first else "no class"
-            say(f"rank {rank}: {owned} of {job.model.num_classes}")
-        notes = [*notes_on(job.dataset), *theory_warnings(job.config, job.model.num_classes)]
-        for note in filter(None, [note_on_device(job.config, job.device), *notes]):
-            say(f"note: {note}")
-        if job.step and not job.is_done:
-            say(f"goes on from step {job.step} of {job.total_steps}")

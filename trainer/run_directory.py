@@ -1,9 +1,10 @@
 """The folder in which a run lives, and the lock that gives it one writer.
 
-run.toml         the resolved settings               events.jsonl   a line a logged step
+run.toml         the last start's settings           events.jsonl   a line a logged step, an evaluation
+starts/          every start's, 0001-step-00000000   damaged.csv    images that could not be used
 ranks.json       which rank owns which classes       status.json    running, stopped or finished
 checkpoints/     step-00001000, …                    evaluation/    step-00001000.json, …
-damaged.csv      images that could not be used      lock           held by rank 0 while the run goes on
+lock             held by rank 0 while the run goes on
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,7 @@ from typing import Any, Self
 from data_pipeline.files.atomic import write_file
 from data_pipeline.files.lock import HeldByAnother, ProcessLock
 from trainer.errors import TrainerInputError, not_written
-from trainer.run_files import STATUS_FILE, State, Status
+from trainer.run_files import STATUS_FILE, Status
 
 # A run that was just killed needs a moment to die, one that trains does not go away.
 _LOCK_WAIT_S = 10.0
@@ -64,11 +65,28 @@ class RunDirectory:
         """Replace a file of the folder by a value as JSON."""
         self.write(name, json.dumps(value, indent=1) + "\n")
 
+    def keep_settings(self, text: str, step: int) -> None:
+        """Write run.toml, and a copy of it among `starts/` that later starts do not replace.
+
+        step: at which this start goes on.
+        """
+        starts = self.folder / "starts"
+        before = sorted(starts.glob("[0-9]*.toml")) if starts.is_dir() else []
+        if not before and (older := _text_of(self.folder / "run.toml")):
+            self.write("starts/0000.toml", older)  # of a version that kept the last start's alone
+        number = 1 + max((int(file.name[:4]) for file in before if file.name[:4].isdigit()), default=0)
+        self.write(f"starts/{number:04d}-step-{step:08d}.toml", text)
+        self.write("run.toml", text)
+
+    def rows_of_csv(self, name: str) -> int:
+        """How many rows a table has, its header not counted; 0 if it is not there."""
+        return max(0, len(_text_of(self.folder / name).splitlines()) - 1)
+
     def add_to_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Append rows to a table that begins with the header, but for those that it has already."""
         file = self.folder / name
         try:
-            before = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
+            before = _text_of(file)
             told = set(before.splitlines())
             text = io.StringIO()
             table = csv.writer(text, lineterminator="\n")
@@ -80,9 +98,13 @@ class RunDirectory:
         except OSError as error:
             raise not_written(file, error) from error
 
-    def write_status(self, status: State, step: int) -> None:
-        """status: running, stopped (on request, with a checkpoint) or finished, after this many steps."""
-        self.write_json(STATUS_FILE, asdict(Status(status, step, os.getpid(), time.time())))
+    def write_status(self, status: Status) -> None:
+        """Replace status.json; process and time are filled in."""
+        self.write_json(STATUS_FILE, asdict(replace(status, pid=os.getpid(), time=time.time())))
+
+
+def _text_of(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
 
 
 def is_used(folder: Path) -> bool:

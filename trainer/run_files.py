@@ -16,12 +16,16 @@ State = Literal["running", "stopped", "finished"]
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands. step: steps done; pid: of rank 0; time: unix seconds at which this was written."""
+    """How a run stands. step: steps done; pid: of rank 0; time: unix seconds at which this was written.
+
+    saved_step: of the newest checkpoint that this start wrote or went on from; -1 where there is none.
+    """
 
     status: State
     step: int
     pid: int = 0
     time: float = 0.0
+    saved_step: int = -1
     failed_saves: int = 0
     """Checkpoints of this start that could not be written, the run having gone on without."""
     failed_evaluations: int = 0
