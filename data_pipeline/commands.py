@@ -53,6 +53,10 @@ class PackOptions(PreparationOptions):
     """The record folder to write; it must not exist or be empty. An unfinished one is gone on with."""
     min_images: int = 1
     """Leave out identities with fewer images that can be used."""
+    follow_links: bool = False
+    """Take files that are links to files outside IMAGES, too."""
+    identity_per_folder: bool = False
+    """Take each folder in IMAGES for one identity, even if people's folders seem to lie one level deeper."""
     fresh: bool = False
     """Drop what an interrupted pack has done so far and start again."""
 
@@ -108,6 +112,8 @@ class InspectOptions:
     """Look for one photograph encoded or cut a little otherwise, too."""
     threads: int = 0
     """Threads that decode; 0: one per processor."""
+    follow_links: bool = False
+    """Look at files that are links to files outside a folder of images, too."""
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -132,11 +138,15 @@ def pack(options: PackOptions) -> int:
             min_images=options.min_images,
             workers=options.workers or None,
             fresh=options.fresh,
+            follow_links=options.follow_links,
+            identity_per_folder=options.identity_per_folder,
         )
     except KeyboardInterrupt:
         print(f"\n{options.out}: stopped; the same command goes on where this one was")
         raise
     print(f"{options.out}: {report.num_images} images of {len(report.identities)} identities")
+    for note in report.notes:
+        print(f"note: {note}")
     if report.skipped:
         print(f"{len(report.skipped)} files left out, listed in {options.out / SKIPPED_FILE}:")
         _print_some([f"{_shown(path)}: {reason}" for path, reason in report.skipped])
@@ -194,7 +204,9 @@ def inspect(options: InspectOptions) -> int:
     from data_pipeline.inspection.text import render
 
     depth: Depth = "headers" if options.fast else "near" if options.near else "pixels"
-    report = inspect_dataset(options.dataset, num_threads=options.threads or None, depth=depth)
+    report = inspect_dataset(
+        options.dataset, num_threads=options.threads or None, depth=depth, follow_links=options.follow_links
+    )
     print(render(report))
     if options.plot is not None:
         plot(report, options.plot)

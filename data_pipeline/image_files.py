@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from itertools import groupby
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
-from data_pipeline.decode import decoded
+from data_pipeline.decode import decoded, encode_png, fit
 from data_pipeline.errors import DataInputError, DatasetError, RecordError
-from data_pipeline.image_tree import find_images
+from data_pipeline.image_header import read_header
+from data_pipeline.image_tree import read_tree
 from data_pipeline.regular_file import open_regular
 from data_pipeline.sets.digests import Hash, digest_of_numbers
 from data_pipeline.sets.fingerprint import SetFingerprint, digest_of_names, digest_of_some_images
 from data_pipeline.source import Ints, Origin, Payloads, SourceBase
+
+Encoded = npt.NDArray[np.uint8]
 
 USUAL_SIZE = (112, 112)
 _SAMPLED = 256
@@ -29,17 +35,27 @@ class NoUsableImages(DatasetError):
 class ImageFiles(SourceBase):
     """FOLDER/identity/file, classes and images in the order of their names; an `ImageSource`.
 
-    If a sample of the images has one size, that is `image_size` and every other size is damage; otherwise
-    images are brought to 112 × 112 on reading. No file is opened before it is asked for but the sample's.
-    min_images: leave out identities with fewer files. Raises DatasetError if the folder cannot be read or
-    holds no file, NoUsableImages if none of the sample can be used (for_training False lets that pass). The
-    names take as many bytes as they have letters, and 12 an image.
+    If a sample of the images has one size, that is `image_size`, and what has another comes resized to it;
+    otherwise images are brought to 112 × 112 by whoever reads them. No file is opened before it is asked for
+    but the sample's, and those whose names are no image's. min_images: leave out identities with fewer
+    images; follow_links: see `read_tree`, which says which files are images. Raises DatasetError if the
+    folder cannot be read or holds no image, or is laid out otherwise; NoUsableImages if none of the sample
+    can be used (for_training False lets that pass). The names take as many bytes as they have letters, and 12
+    an image. notes: what a person should know of the folder.
     """
 
-    def __init__(self, folder: str | Path, *, min_images: int = 0, for_training: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        min_images: int = 0,
+        follow_links: bool = False,
+        for_training: bool = True,
+    ) -> None:
         self.folder = Path(folder)
         self._min_images = min_images
-        files, _ = find_images(self.folder)
+        tree = read_tree(self.folder, follow_links=follow_links)
+        files, self.notes = tree.files, tuple(tree.notes)
         names: list[bytes] = []
         labels: list[int] = []
         self.num_classes = 0
@@ -58,6 +74,7 @@ class ImageFiles(SourceBase):
         self._names = b"".join(names)
         self._labels = np.array(labels, dtype=np.int32)
         self.uniform, self.image_size = self._sample_sizes(for_training)
+        self._resizes = self.uniform
 
     @property
     def name(self) -> str:
@@ -78,15 +95,25 @@ class ImageFiles(SourceBase):
         """The classes of these images, int64 [n]."""
         return self._labels[indices].astype(np.int64)
 
+    def as_stored(self) -> Self:
+        """The same set, its `payloads` being the files' bytes whatever size they have."""
+        other = copy.copy(self)
+        other._resizes = False
+        return other
+
     def payloads(self, indices: Ints) -> Payloads:
-        """The files' contents. Raises RecordError for the first that cannot be read."""
+        """The files' contents; if the set has one size, those of another as PNGs of it.
+
+        Raises RecordError for the first that cannot be read.
+        """
         contents = []
         for index in indices.tolist():
             path = self.path(index)
             try:
-                contents.append(np.frombuffer(_read(path), dtype=np.uint8))
+                content = np.frombuffer(_read(path), dtype=np.uint8)
             except DataInputError as error:
                 raise RecordError(path, 0, str(error).partition(": ")[2]) from None
+            contents.append(fitted(content, self.image_size) if self._resizes else content)
         return contents
 
     def origin(self, index: int) -> Origin:
@@ -109,7 +136,7 @@ class ImageFiles(SourceBase):
             self.num_classes,
             digest_of_numbers(self.class_counts(), "<i8"),
             digest_of_numbers(self._labels, "<i4"),
-            digest_of_some_images(self, of_all=files.hexdigest()),
+            digest_of_some_images(self.as_stored(), of_all=files.hexdigest()),
             digest_of_names(self),
         )
 
@@ -138,6 +165,21 @@ class ImageFiles(SourceBase):
                 f"{'; '.join(refused[:_NAMED])}{more}; `cosface inspect` lists all"
             )
         return (True, sizes.pop()) if len(sizes) == 1 else (False, USUAL_SIZE)
+
+
+def fitted(content: Encoded, size: tuple[int, int]) -> Encoded:
+    """An encoded image, uint8 [n], as it is if it has `size` (height, width), else as a PNG of that size.
+
+    What cannot be decoded stays as it is too: whoever decodes it names it.
+    """
+    header = read_header(content.tobytes())
+    turned = header is not None and not header.plain and header.width != header.height
+    if header is None or ((header.height, header.width) == size and not turned):
+        return content
+    image = decoded(content)
+    if isinstance(image, str) or image.shape[:2] == size:
+        return content
+    return encode_png(fit(image, size))
 
 
 def _read(path: Path) -> bytes:

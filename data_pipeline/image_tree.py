@@ -4,55 +4,108 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.errors import DatasetError
+from data_pipeline.images.names import is_image_file
+from data_pipeline.sets.folder_walk import Found, target_of, walk
+from data_pipeline.sets.levels import check_levels
+from data_pipeline.sets.shards import check_shards
 
 NOT_IN_A_FOLDER = "not in an identity's folder"
 LINKS_UPWARDS = "a link to a folder that it lies in"
-LINKED_INSIDE = "a linked folder inside an identity's; link the identity's whole folder instead"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """files: [(identity, file)] sorted by both. passed_over: [(path, reason)], sorted. notes: what to know of
+    the tree, a line each.
+    """
+
+    files: list[tuple[str, Path]]
+    passed_over: list[tuple[Path, str]]
+    notes: list[str]
 
 
 def find_images(images: Path) -> tuple[list[tuple[str, Path]], list[tuple[Path, str]]]:
-    """[(identity, file)] sorted by both, and what is passed over: [(path, reason)], sorted.
+    """`files` and `passed_over` of `read_tree`."""
+    tree = read_tree(images)
+    return tree.files, tree.passed_over
 
-    An identity's folder may be a link and may have folders in it. Hidden files are no images and are not
-    mentioned. Raises DatasetError if the folder is missing, unreadable or without files.
+
+def read_tree(images: Path, *, follow_links: bool = False, identity_per_folder: bool = False) -> Tree:
+    """The images of a folder by identity. Which files count is said by `images/names.py`.
+
+    An identity's folder may be a link and may have folders in it. A file that is a link counts if it leads to
+    a place inside `images`, or inside the linked folder that it lies in; follow_links: wherever it leads.
+    Hidden files are no images and are not mentioned.
+
+    Raises DatasetError if the folder is missing, unreadable or without images, and where people's folders
+    seem to lie one level deeper, or folders to hold several people's images (`sets/levels.py`, `shards.py`);
+    identity_per_folder: each of its folders is one identity, whatever it looks like.
     """
     if not images.is_dir():
         raise DatasetError(
             f"{images}: no such folder; expected a folder with one sub-folder of images per identity"
         )
-
-    def unreadable(error: OSError) -> None:
-        raise error
-
+    found = Found()
     files: list[tuple[str, Path]] = []
-    passed_over: list[tuple[Path, str]] = []
+    elsewhere: list[str] = []
     here = images.resolve()
     try:
         for entry in images.iterdir():
             if entry.name.startswith("."):
                 continue
             if not entry.is_dir():
-                passed_over.append((entry, NOT_IN_A_FOLDER))
+                found.passed_over.append((entry, NOT_IN_A_FOLDER))
                 continue
-            if entry.is_symlink() and (target := entry.resolve()) in (here, *here.parents):
-                passed_over.append((entry, f"{LINKS_UPWARDS} ({target})"))
+            target = target_of(entry) if entry.is_symlink() else here
+            if entry.is_symlink() and target in (here, *here.parents):
+                found.passed_over.append((entry, f"{LINKS_UPWARDS} ({target})"))
                 continue
-            # Links inside are not followed: they may lead in a circle.
-            for folder, sub_folders, names in os.walk(entry, onerror=unreadable):
-                sub_folders[:] = [name for name in sub_folders if not name.startswith(".")]
-                linked = [Path(folder, name) for name in sub_folders if Path(folder, name).is_symlink()]
-                passed_over.extend((path, LINKED_INSIDE) for path in linked)
-                files.extend((entry.name, Path(folder, name)) for name in names if not name.startswith("."))
+            if not target.is_relative_to(here):
+                elsewhere.append(f"{entry.name} is {target}")
+            members = walk(entry, found, (here, target), follow_links=follow_links)
+            files += [(entry.name, path) for path in members]
     except OSError as error:
         raise DatasetError(f"{error.filename or images}: cannot be read: {error.strerror}") from None
+    passed_over = sorted(found.passed_over)
+    notes = left_out(images, passed_over) + _some(images, "folders that are links to elsewhere", elsewhere)
     if not files:
         raise DatasetError(
-            f"{images}: holds no images in sub-folders; expected one sub-folder of images per identity"
+            f"{images}: holds no images in sub-folders; expected one sub-folder of images per identity, or a "
+            f"list of files and people (`cosface pack {images} OUT --list FILE`)"
+            + "".join(f"; {notes[0]}" for _ in notes[:1])
         )
-    return sorted(files), sorted(passed_over)
+    files.sort()
+    if not identity_per_folder:
+        names = sorted({name for name, _ in files})
+        notes += check_levels(images, names, found.folders) + check_shards(images, files)
+    return Tree(files, passed_over, notes)
+
+
+def left_out(images: Path, passed_over: list[tuple[Path, str]]) -> list[str]:
+    """One line, or none, on what lies in the tree and is no part of the set.
+
+    Other files than images that lie beside the folders are not worth it.
+    """
+    told = [
+        (path, reason) for path, reason in passed_over if reason != NOT_IN_A_FOLDER or is_image_file(path)
+    ]
+    if not told:
+        return []
+    kinds = Counter(reason for _, reason in told)
+    examples = {reason: path.relative_to(images) for path, reason in reversed(told)}
+    return [
+        f"{images}: left out: "
+        + "; ".join(f"{count} × {reason} (such as {examples[reason]})" for reason, count in kinds.items())
+    ]
+
+
+def _some(images: Path, what: str, examples: list[str]) -> list[str]:
+    return [f"{images}: {len(examples)} {what}: {examples[0]}" for _ in examples[:1]]
 
 
 def fingerprint(images: Path, files: list[tuple[str, Path]]) -> str:

@@ -22,7 +22,7 @@ __all__ = ["DamagedRecord", "DatasetReport", "inspect_dataset"]
 
 
 def inspect_dataset(
-    path: str | Path, *, num_threads: int | None = None, depth: Depth = "pixels"
+    path: str | Path, *, num_threads: int | None = None, depth: Depth = "pixels", follow_links: bool = False
 ) -> DatasetReport:
     """Read every image of a record folder, a folder of images, or a `.bin` of pairs, and show progress.
 
@@ -34,7 +34,7 @@ def inspect_dataset(
     Raises DatasetError, PairSetError or RecordError if the set itself cannot be opened; damaged images are
     listed.
     """
-    opened = open_set(path)
+    opened = open_set(path, follow_links=follow_links)
     source = opened.source
     try:
         scan = scan_images(source, depth, num_threads or available_cores(), opened.stated_labels)
@@ -58,6 +58,7 @@ def inspect_dataset(
             pairs=None if opened.pairs is None else _pair_facts(opened.pairs, duplicates),
             refusal=opened.refusal,
             handed_over=dict(scan.handed_over),
+            notes=opened.notes,
         )
     finally:
         source.close()

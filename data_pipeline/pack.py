@@ -22,7 +22,7 @@ from data_pipeline.errors import DatasetError
 from data_pipeline.files.cores import available_cores
 from data_pipeline.folder_layout import EXACT_IN_FLOAT32
 from data_pipeline.identity_writer import Files, IdentityWriter, groups_of
-from data_pipeline.image_tree import find_images, fingerprint
+from data_pipeline.image_tree import Tree, find_images, fingerprint, read_tree
 from data_pipeline.landmarks import Landmarks
 from data_pipeline.pack_work import PackWork
 from data_pipeline.prepare import Alignment, Preparation, Prepared, prepare_item
@@ -44,6 +44,8 @@ class PackReport:
     """Folder names; the place in the list is the class."""
     skipped: list[tuple[Path, str]]
     """Files left out, and why."""
+    notes: tuple[str, ...] = ()
+    """What to know of how the images lie."""
 
 
 def pack(
@@ -58,13 +60,16 @@ def pack(
     min_images: int = 1,
     workers: int | None = None,
     fresh: bool = False,
+    follow_links: bool = False,
+    identity_per_folder: bool = False,
 ) -> PackReport:
     """Packs IMAGES/identity/file into `out`, a record folder; classes and images in the order of their names.
 
     Beside the records: identities.csv (class, folder) and, if files were left out, skipped.csv (path,
     reason). size: (height, width). landmarks: the file of points for align "landmarks". keep_bytes: a JPEG
     that is not aligned and has the size is taken as it is. min_images: leave out identities with fewer usable
-    images. The same input gives the same bytes, whatever the number of workers.
+    images. The same input gives the same bytes, whatever the number of workers. follow_links,
+    identity_per_folder: see `read_tree`.
 
     What is done is kept beside `out` (`pack_work.py`) and gone on with by the next call with the same
     settings and images; fresh: drop it instead. Raises DatasetError if `images` cannot be read or holds no
@@ -74,7 +79,8 @@ def pack(
     preparation = Preparation(align=align, size=size, quality=quality, keep=("jpeg",) if keep_bytes else ())
     if (align == "landmarks") != (landmarks is not None):
         raise DatasetError("align landmarks and a landmarks file go together: give both or neither")
-    files, passed_over = find_images(images)
+    tree = read_tree(images, follow_links=follow_links, identity_per_folder=identity_per_folder)
+    files = tree.files
     if align == "mtcnn":
         process_aligner(size)
     points = _read_landmarks(landmarks, images, files) if landmarks else None
@@ -83,7 +89,7 @@ def pack(
     try:
         if not work.is_whole:
             _do_the_rest(work, preparation, images, files, points, min_images, workers or available_cores())
-        report, counts = _summary(work, files, passed_over)
+        report, counts = _summary(work, tree)
         if not report.identities:
             work.discard()
             raise DatasetError(
@@ -153,13 +159,11 @@ def _do_the_rest(
     work.commit(now=True)
 
 
-def _summary(
-    work: PackWork, files: Files, passed_over: list[tuple[Path, str]]
-) -> tuple[PackReport, list[int]]:
+def _summary(work: PackWork, tree: Tree) -> tuple[PackReport, list[int]]:
     """The report, and the number of images of each class."""
     results = np.frombuffer(work.results, dtype=np.int32)
-    reasons = work.reasons
-    skipped = passed_over + [
+    reasons, files = work.reasons, tree.files
+    skipped = tree.passed_over + [
         (files[place][1], reasons[-1 - int(results[place])]) for place in np.flatnonzero(results < 0)
     ]
     groups = [(name, int((results[first:end] >= 0).sum())) for name, first, end in groups_of(files)]
@@ -167,7 +171,7 @@ def _summary(
     counts = [count for _, count in groups if count]
     if len(identities) > EXACT_IN_FLOAT32:
         raise DatasetError(f"{work.out}: {len(identities)} identities; the format holds {EXACT_IN_FLOAT32}")
-    return PackReport(sum(counts), identities, skipped), counts
+    return PackReport(sum(counts), identities, skipped, tuple(tree.notes)), counts
 
 
 def _write_rest_of_set(work: PackWork, report: PackReport, counts: list[int], size: tuple[int, int]) -> None:

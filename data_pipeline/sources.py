@@ -19,19 +19,22 @@ MADE_UP = {"rendered:": "data_pipeline.rendered.source"}
 is imported when such a set is asked for, and lies in a room above this one."""
 
 
-def open_source(names: Sequence[str | Path], *, min_images: int = 0) -> ImageSource:
+def open_source(
+    names: Sequence[str | Path], *, min_images: int = 0, follow_links: bool = False
+) -> ImageSource:
     """Open one set, or several as one, classes of the later ones after those of the earlier.
 
     A name is a record folder (or a .rec file), a folder with one sub-folder of images an identity, or
     "rendered:…" for identities that are drawn as they are read. min_images: leave out identities with fewer
-    images. Raises DatasetError for what is missing or contradicts itself, RecordError for damaged records.
+    images. follow_links: files in a folder of images that are links out of it count. Raises DatasetError for
+    what is missing or contradicts itself, RecordError for damaged records.
     """
     if not names:
         raise DatasetError("no training set is named")
     parts: list[ImageSource] = []
     try:
         for name in names:
-            parts.append(_open_one(name, min_images))
+            parts.append(_open_one(name, min_images, follow_links))
         return parts[0] if len(parts) == 1 else MergedSource(parts)
     except BaseException:
         for part in parts:
@@ -48,7 +51,7 @@ def _maker(name: str | Path) -> str | None:
     return next((module for start, module in MADE_UP.items() if str(name).startswith(start)), None)
 
 
-def _open_one(name: str | Path, min_images: int) -> ImageSource:
+def _open_one(name: str | Path, min_images: int, follow_links: bool) -> ImageSource:
     if maker := _maker(name):
         return cast(ImageSource, importlib.import_module(maker).open_named(str(name), min_images))
     folder = Path(name)
@@ -57,7 +60,7 @@ def _open_one(name: str | Path, min_images: int) -> ImageSource:
             return FaceDataset.open(folder, min_images=min_images)
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be read: {error.strerror}") from None
-    return ImageFiles(folder, min_images=min_images)
+    return ImageFiles(folder, min_images=min_images, follow_links=follow_links)
 
 
 def _has_folders(folder: Path) -> bool:

@@ -20,7 +20,8 @@ from trainer.settings import Config, DataConfig
 
 def open_set(config: Config) -> ImageSource:
     """The training set. Raises DataInputError."""
-    return open_source(config.data.train, min_images=config.data.min_images)
+    data = config.data
+    return open_source(data.train, min_images=data.min_images, follow_links=data.follow_links)
 
 
 def make_order(config: Config, source: ImageSource) -> Order:

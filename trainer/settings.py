@@ -30,6 +30,8 @@ class DataConfig:
     """Images a rank sees in a step."""
     min_images: int = 0
     """Identities with fewer images are left out, the others numbered anew."""
+    follow_links: bool = False
+    """Count files in a folder of images that are links to files outside it."""
     order: Literal["random", "blocks", "identities"] = "random"
     """random: every image once an epoch, over the whole set; blocks: the same within windows of blocks of
     neighbouring images, for slow disks; identities: some images each of some identities, for the auxiliary

@@ -11,6 +11,8 @@ import re
 import stat
 from pathlib import Path, PurePosixPath
 
+from data_pipeline.images.formats import HEAD_BYTES, format_of
+
 # fmt: off
 SUFFIXES = frozenset((
     ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl",
@@ -18,19 +20,8 @@ SUFFIXES = frozenset((
 ))
 # fmt: on
 
-_FIRST_BYTES = 32
-_SIGNATURES = (
-    rb"\xff\xd8\xff"
-    rb"|\x89PNG\r\n\x1a\n"
-    rb"|GIF8[79]a"
-    rb"|RIFF.{4}WEBP"
-    rb"|BM.{12}[\x0c\x28\x6c\x7c]\0\0\0"
-    rb"|II\*\0|MM\0\*"
-    rb"|P[1-6]\s+(?:#|\d+\s)"
-    rb"|\0\0\0\x0cjP  "
-    rb"|.{4}ftyp(?:avif|heic|mif1)"
-)
-_IMAGE = re.compile(_SIGNATURES, re.DOTALL)
+_PNM = re.compile(rb"P[1-6]\s+(?:#|\d+\s)")
+_BMP_RESERVED = slice(6, 10)
 
 
 def is_image_file(path: Path) -> bool:
@@ -44,12 +35,26 @@ def is_image_file(path: Path) -> bool:
         # A pipe would be waited for.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            ordinary = stat.S_ISREG(os.fstat(handle).st_mode)
-            return ordinary and _IMAGE.match(os.read(handle, _FIRST_BYTES)) is not None
+            return stat.S_ISREG(os.fstat(handle).st_mode) and _begins_as_image(
+                os.read(handle, 2 * HEAD_BYTES)
+            )
         finally:
             os.close(handle)
     except OSError:
         return False
+
+
+def _begins_as_image(head: bytes) -> bool:
+    """More than two letters must tell a picture from a text that begins with them."""
+    match format_of(head):
+        case None:
+            return False
+        case "bmp":
+            return not any(head[_BMP_RESERVED]) and len(head) > HEAD_BYTES
+        case "pnm":
+            return _PNM.match(head) is not None
+        case _:
+            return True
 
 
 def without_suffix(path: str) -> str:

@@ -24,7 +24,7 @@ from data_pipeline.sources import open_source
 class OpenedSet:
     """A set to be inspected. stated_labels: the labels in the images' own records, float32 [n], if there
     are such. file_bytes: of its record files, None without. pairs: if it is a verification set. refusal:
-    why it cannot be trained on as it is.
+    why it cannot be trained on as it is. notes: what to know of how its files lie.
     """
 
     source: ImageSource
@@ -32,9 +32,10 @@ class OpenedSet:
     file_bytes: int | None = None
     pairs: PairSet | None = None
     refusal: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-def open_set(path: str | Path) -> OpenedSet:
+def open_set(path: str | Path, *, follow_links: bool = False) -> OpenedSet:
     """Open what is to be inspected.
 
     Raises DatasetError or PairSetError for what is missing, contradicts itself or is no set, and RecordError
@@ -44,9 +45,10 @@ def open_set(path: str | Path) -> OpenedSet:
         pairs = read_bin(path)
         return OpenedSet(PairImages(Path(path), pairs), pairs=pairs)
     try:
-        source = open_source([path])
+        source = open_source([path], follow_links=follow_links)
     except NoUsableImages as error:
-        return OpenedSet(ImageFiles(path, for_training=False), refusal=str(error))
+        images = ImageFiles(path, follow_links=follow_links, for_training=False)
+        return OpenedSet(images.as_stored(), refusal=str(error), notes=images.notes)
     except RecordError as error:
         # The labels of some records must be read to open a set for training; here the rest is of interest.
         loose = LooseRecords.open(Path(path))
@@ -56,6 +58,8 @@ def open_set(path: str | Path) -> OpenedSet:
     if isinstance(source, FaceDataset):
         file_bytes = sum(file.size for file in source.files)
         return OpenedSet(source, partial(_stated_labels, source), file_bytes)
+    if isinstance(source, ImageFiles):
+        return OpenedSet(source.as_stored(), notes=source.notes)
     return OpenedSet(source)
 
 

@@ -38,7 +38,7 @@ class DatasetReport:
     but for a little: `verify.alike`), as far as asked for. origins: of their images. out_of_order: how often
     an image's class is below that of the image before; first_out_of_order: the first such image. file_bytes:
     of record files. handed_over: why a run with DALI has OpenCV decode an image, to number of such images.
-    refusal: why the set cannot be opened for training.
+    refusal: why the set cannot be opened for training. notes: what to know of how its files lie, a line each.
     """
 
     name: str
@@ -59,6 +59,7 @@ class DatasetReport:
     pairs: PairFacts | None = None
     refusal: str | None = None
     handed_over: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def images_per_identity(self) -> dict[int, int]:
@@ -100,6 +101,7 @@ class DatasetReport:
             "first_out_of_order": _place(self.first_out_of_order),
             "other_labels": [{**_place(one.origin), "stated": one.stated} for one in self.other_labels],
             "refusal": self.refusal,
+            "notes": list(self.notes),
             "duplicates": {kind: self._duplicates(found) for kind, found in self.duplicates.items()},
             "decoded_by_opencv": self.handed_over,
             "damaged": [{**_place(one.origin), "reason": one.reason} for one in self.damaged],

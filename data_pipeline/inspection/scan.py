@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from data_pipeline.damaged import DamagedRecord
 from data_pipeline.errors import RecordError
+from data_pipeline.image_files import ImageFiles
 from data_pipeline.inspection.complaints import Complaints
 from data_pipeline.inspection.look import Depth, Look, look_at
 from data_pipeline.progress import track
@@ -86,6 +87,8 @@ def _look_at_all(
     scan: Scan,
 ) -> Iterator[None]:
     last_label = -1
+    # Training resizes a folder's files of another size.
+    refuses_other_sizes = source.uniform and not isinstance(source, ImageFiles)
     with ThreadPoolExecutor(num_threads, "inspect") as threads:
         for start in range(0, source.num_images, _BATCH):
             indices = np.arange(start, min(start + _BATCH, source.num_images))
@@ -93,7 +96,7 @@ def _look_at_all(
             looks = _look_at_batch(source, indices, depth, threads, scan)
             readable = []
             for index, look in zip(indices.tolist(), looks, strict=True):
-                if look.size is not None and look.problem is None and source.uniform:
+                if look.size is not None and look.problem is None and refuses_other_sizes:
                     look = _refuse_other_size(look, source.image_size)
                 _keep(scan, source, index, look)
                 if scan.lengths[index]:

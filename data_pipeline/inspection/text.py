@@ -51,6 +51,8 @@ def _counts(report: DatasetReport) -> Iterator[str]:
     yield f"  image bytes {low:>12,} least, {median:,} median, {high:,} most"
     if report.refusal is not None:
         yield f"  cannot be opened for training: {report.refusal}"
+    for note in report.notes:
+        yield f"  note: {note}"
 
 
 def _sizes(report: DatasetReport) -> Iterator[str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from data_pipeline.image_files import ImageFiles
+from data_pipeline.merged import MergedSource
 from data_pipeline.source import ImageSource
 
 
 def notes_on(source: ImageSource) -> list[str]:
     """A line for each thing that is done with the set's images without being asked for."""
-    notes = []
+    notes: list[str] = []
+    for part in source.parts if isinstance(source, MergedSource) else (source,):
+        if isinstance(part, ImageFiles):
+            notes += part.notes
     if not source.uniform:
         height, width = source.image_size
         notes.append(

@@ -24,7 +24,9 @@ from tests.trainer.tiny import (
     alone,
     arguments,
     events,
+    finish,
     losses,
+    start,
     train_rank,
     wait_for_step,
     write_tiny_set,
@@ -240,3 +242,45 @@ def test_images_that_opencv_decodes_in_dalis_place_are_told_and_counted(
     assert not (tmp_path / "one" / "damaged.csv").exists()
     alone(arguments(tmp_path / "two", tmp_path / "set", 16, *more))
     assert losses(tmp_path / "two") == losses(tmp_path / "one")
+
+
+def _write_folders(folder: Path) -> Path:
+    """The tiny set as a folder a person, under names that sort as its classes do."""
+    write_tiny_set(folder.with_suffix(".packed"))
+    with FaceDataset.open(folder.with_suffix(".packed")) as dataset:
+        for image in range(IMAGES):
+            person = folder / f"p{dataset.labels[image]:02}"
+            person.mkdir(parents=True, exist_ok=True)
+            (person / f"{image:03}.jpg").write_bytes(bytes(dataset.payload(image)))
+    return folder
+
+
+def test_a_folder_with_side_files_trains_as_without_and_says_so_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = _write_folders(tmp_path / "set")
+    steps = ("--training.steps", "12")
+    assert alone(arguments(tmp_path / "without", data, 16, *steps)) == "finished"
+    assert "left out" not in capfd.readouterr().out
+    for person in range(CLASSES):
+        for name in ("Thumbs.db", "desktop.ini", "notes.txt", "points.csv"):
+            (data / f"p{person:02}" / name).write_text("no image")
+    assert alone(arguments(tmp_path / "with", data, 16, *steps)) == "finished"
+    printed = capfd.readouterr().out
+    assert printed.count("left out") == 1
+    assert f"left out: {4 * CLASSES} × no image that can be decoded (such as p00/Thumbs.db)" in printed
+    assert losses(tmp_path / "with") == losses(tmp_path / "without")
+    assert not (tmp_path / "with" / "damaged.csv").exists()
+
+
+def test_races_in_place_of_people_are_one_line_and_2(tmp_path: Path) -> None:
+    data = _write_folders(tmp_path / "set")
+    for race, people in (("African", range(9)), ("Asian", range(9, CLASSES))):
+        (data / race).mkdir()
+        for person in people:
+            (data / f"p{person:02}").rename(data / race / f"p{person:02}")
+    ((code, error),) = finish(start(1, arguments(tmp_path / "run", data, 16)))
+    assert code == 2
+    assert error.count("\n") == 1
+    assert f"--data.train {data}/African {data}/Asian" in error
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").glob("step-*"))

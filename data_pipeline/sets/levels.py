@@ -1,0 +1,65 @@
+"""Folders that are no people: races, splits, archives, in which the people's folders lie one level deeper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from data_pipeline.errors import DatasetError
+
+_NAMED = 3
+_LISTED = 8
+
+
+def check_levels(images: Path, names: Sequence[str], folders: dict[str, int]) -> list[str]:
+    """Refuse a tree whose images lie, for the most part, in folders of folders; say it of a smaller part.
+
+    names: the folders of `images` with images below them. folders: how many images lie directly in each
+    folder that has some. A person's folder may have folders in it beside images of its own. Returns notes.
+    Raises DatasetError that names the folders that hold the people and how to give them.
+    """
+    deep = {name for name in names if str(images / name) not in folders}
+    if not deep:
+        return []
+    below = len(images.parts)
+    holders = sorted(Path(folder) for folder in folders)
+    inside = [folder for folder in holders if len(folder.parts) > below and folder.parts[below] in deep]
+    held = sum(folders[str(folder)] for folder in inside)
+    people = _topmost(inside)
+    examples = _some([str(folder.relative_to(images)) for folder in people])
+    if 2 * held < sum(folders.values()):
+        return [
+            f"{images}: {len(deep)} of its {len(names)} folders hold images in deeper folders alone "
+            f"({examples}), all of which are taken for one person's; if those are people, move them up"
+        ]
+    raise DatasetError(
+        f"{images}: one folder level too many: its folders hold no images, only folders of images "
+        f"({examples}); {_instead(images, sorted({folder.parent for folder in people}))}. If each folder in "
+        f"{images} is one person's nonetheless, `cosface pack --identity-per-folder` takes it so"
+    )
+
+
+def _topmost(folders: Sequence[Path]) -> list[Path]:
+    """Of folders in order, those that lie in none of the others."""
+    kept: list[Path] = []
+    for folder in folders:
+        if not kept or not folder.is_relative_to(kept[-1]):
+            kept.append(folder)
+    return kept
+
+
+def _instead(images: Path, parents: Sequence[Path]) -> str:
+    """What to give in place of `images`."""
+    if len(parents) == 1:
+        return f"give {parents[0]} instead"
+    by_depth = [depth for depth, _ in groupby(sorted(len(parent.parts) for parent in parents))]
+    every = f"{images}/*" if by_depth == [len(images.parts) + 1] else " ".join(map(str, parents[:_LISTED]))
+    shown = " ".join(map(str, parents)) if len(parents) <= _LISTED else every
+    return (
+        f"give them as {len(parents)} sets: --data.train {shown} (inspect and pack take them one at a time)"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
