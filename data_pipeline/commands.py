@@ -48,11 +48,14 @@ class PackOptions(PreparationOptions):
     """Packs a folder of images, one sub-folder per identity, into a record folder to train on."""
 
     images: Annotated[Positional[Path], arg(metavar="IMAGES")]
-    """Folder with one sub-folder of images per identity."""
+    """Folder with one sub-folder of images per identity, or with the files of --list."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The record folder to write; it must not exist or be empty. An unfinished one is gone on with."""
     min_images: int = 1
     """Leave out identities with fewer images that can be used."""
+    list: Path | None = None
+    """Which file is of which identity, in place of the folders: a text file with a path and an identity a
+    line, or insightface's or im2rec's .lst."""
     follow_links: bool = False
     """Take files that are links to files outside IMAGES, too."""
     identity_per_folder: bool = False
@@ -64,6 +67,8 @@ class PackOptions(PreparationOptions):
         super().__post_init__()
         if self.min_images < 1:
             raise ValueError(f"min_images must be 1 or more, got {self.min_images}")
+        if self.list is not None and self.identity_per_folder:
+            raise ValueError("identity_per_folder must go without --list, which says who is who")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +143,7 @@ def pack(options: PackOptions) -> int:
             min_images=options.min_images,
             workers=options.workers or None,
             fresh=options.fresh,
+            list_file=options.list,
             follow_links=options.follow_links,
             identity_per_folder=options.identity_per_folder,
         )

