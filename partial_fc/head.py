@@ -17,20 +17,27 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from partial_fc.arguments import (
+    check_communicator,
+    check_dtype,
+    check_margin,
+    check_optimiser,
+    device_of,
+)
 from partial_fc.batch import Backpropagated, Shard
 from partial_fc.communicator import Communicator, default_communicator
-from partial_fc.errors import HeadInputError, require
+from partial_fc.errors import HeadInputError, number, require, whole_number
 from partial_fc.exchange import Layout, gather_images, scatter_gradient
 from partial_fc.initial import fill_initial_centres
 from partial_fc.inputs import check_batch, check_classes
 from partial_fc.kernels import make_kernels
 from partial_fc.loss import Draw, Outcome, run_batch
 from partial_fc.margins import Margin
+from partial_fc.memory import bytes_per_number, require_room
 from partial_fc.optim import SGD, Optimiser
 from partial_fc.sharding import class_range
 
 INITIAL_STD = 0.01
-DTYPES = (torch.float32, torch.bfloat16)
 
 
 class PartialFC:
@@ -54,7 +61,7 @@ class PartialFC:
     communicator: how ranks meet; None takes torch.distributed if it is initialised, else one rank.
     seed: a class's first centre depends on (seed, class) alone.
     device: where this rank's centres live.
-    Raises HeadInputError for arguments that cannot be used.
+    Raises HeadInputError for arguments that cannot be used, and for centres that the device has no room for.
     """
 
     def __init__(
@@ -76,12 +83,18 @@ class PartialFC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        require(embedding_dim >= 1, "embedding_dim", "at least 1", embedding_dim)
+        num_classes = whole_number("num_classes", "a whole number of at least 1", num_classes, 1)
+        embedding_dim = whole_number("embedding_dim", "a whole number of at least 1", embedding_dim, 1)
+        check_margin(margin)
+        check_optimiser(optimiser)
         dtypes = {"compute_dtype": compute_dtype, "moment_dtype": moment_dtype, "wire_dtype": wire_dtype}
         for name, dtype in dtypes.items():
-            require(dtype in DTYPES, name, "float32 or bfloat16", dtype)
+            check_dtype(name, dtype)
+        workspace_mib = number("workspace_mib", "a number from 0", workspace_mib)
         require(0 <= workspace_mib < 2**40, "workspace_mib", "at least 0 and finite", workspace_mib)
-        require(-(2**63) <= seed < 2**63, "seed", "a whole number of 64 bits", seed)
+        seed = whole_number("seed", "a whole number of 64 bits", seed, -(2**63), 2**63 - 1)
+        check_communicator(communicator)
+        device = device_of(device)
         if margin.has_bias and (
             margin.normalises_centres or margin.changes_negatives or margin.sub_centres > 1
         ):
@@ -104,8 +117,8 @@ class PartialFC:
         self._wire = wire_dtype
         self._backpropagated: list[Backpropagated] = []
         self._lock = threading.Lock()  # autograd may run backward on a thread of its own
-        self._shard = self._new_shard(moment_dtype, torch.device(device))
-        self._kernels = make_kernels(kernels, compute_dtype, int(workspace_mib * 2**20), torch.device(device))
+        self._shard = self._new_shard(moment_dtype, device)
+        self._kernels = make_kernels(kernels, compute_dtype, int(workspace_mib * 2**20), device)
 
     @property
     def class_range(self) -> tuple[int, int]:
@@ -171,6 +184,8 @@ class PartialFC:
         first, last = class_range(self.num_classes, self.communicator.rank, self.communicator.world_size)
         per_class = self.margin.sub_centres
         rows = (last - first) * per_class
+        needed = rows * self.embedding_dim * bytes_per_number(self._optimiser, moment_dtype)
+        require_room(needed, self.num_classes, self.communicator, device)
         weight = torch.empty(rows, self.embedding_dim, dtype=torch.float32, device=device)
         fill_initial_centres(weight, first * per_class, self._seed, INITIAL_STD)
         moments = self._optimiser.first_moments(weight, moment_dtype)
@@ -182,6 +197,7 @@ class PartialFC:
 
     def _rate(self) -> float:
         rate = self.sample_rate(self.steps_taken) if callable(self.sample_rate) else self.sample_rate
+        rate = number("sample_rate", "a number above 0 and at most 1", rate)
         require(0 < rate <= 1, "sample_rate", "above 0 and at most 1", rate)
         return rate
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from partial_fc.errors import require
+from partial_fc.errors import number, require
 
 Moments = dict[str, Tensor]
 Move = Callable[[ModuleType, Tensor, Moments, slice | Tensor, Tensor, Tensor | None], None]
@@ -31,6 +31,8 @@ class Optimiser:
     """The largest norm of a centre's gradient; a longer one is shortened to it."""
 
     def __post_init__(self) -> None:
+        for name in ("weight_decay", "row_limit"):
+            number(name, "a number", getattr(self, name))
         require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
         require(self.row_limit > 0, "row_limit", "above 0", self.row_limit)
 
@@ -65,6 +67,7 @@ class SGD(Optimiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        number("momentum", "a number", self.momentum)
         require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
 
     def move(
