@@ -196,6 +196,11 @@ class FaceDataset(SourceBase):
         found = [names[label] for label in stated if label in names]
         return found if fits and len(found) == self.num_classes else None
 
+    def largest_stated_class(self) -> int:
+        """The largest class that a record states, or that `property` does if none was left out."""
+        last = self.num_classes - 1
+        return self._first_readable(np.flatnonzero(self.labels == last)) if self._min_images else last
+
     def _stated_classes(self) -> list[int]:
         """What the records of each class say that it is, [num_classes]."""
         firsts = np.unique(self.labels, return_index=True)[1]

@@ -7,6 +7,7 @@ host share through the page cache (`table_store.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +95,10 @@ def without_small_classes(table: ImageTable, min_images: int, name: str) -> Imag
 
     Raises DatasetError, naming the set, if no class has so many.
     """
-    counts = table.class_counts()
+    label: npt.NDArray[np.signedinteger[Any]] = table.label
+    if table.num_classes > 2 * len(label):  # as many as the largest label says, of which few are used
+        label = np.unique(label, return_inverse=True)[1]
+    counts = np.bincount(label)
     kept = counts >= min_images
     if not kept.any():
         raise DatasetError(
@@ -102,10 +106,10 @@ def without_small_classes(table: ImageTable, min_images: int, name: str) -> Imag
             "choose a lower data.min-images"
         )
     renamed = (np.cumsum(kept) - 1).astype(np.int32)
-    images = np.flatnonzero(kept[table.label])
+    images = np.flatnonzero(kept[label])
     return ImageTable(
         table.place[images],
-        renamed[table.label[images]],
+        renamed[label[images]],
         table.key[images],
         int(kept.sum()),
         table.image_size,

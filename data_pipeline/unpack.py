@@ -61,10 +61,9 @@ def unpack_records(path: Path, out: Path) -> UnpackReport:
     damaged: list[str] = []
     written = 0
     with FaceDataset.open(path) as dataset, _new_folder(out) as folder:
-        names = _folder_names(dataset)
-        used = np.flatnonzero(dataset.class_counts()).tolist()
-        for label in used:
-            (folder / names[label]).mkdir()
+        names = _folder_names(dataset, np.unique(dataset.labels).tolist())
+        for name in names.values():
+            (folder / name).mkdir()
         labels = dataset.labels
         digits = len(str(dataset.num_images))
         for index in track(range(dataset.num_images), total=dataset.num_images, description="unpacking"):
@@ -76,13 +75,13 @@ def unpack_records(path: Path, out: Path) -> UnpackReport:
             name = f"{index + 1:0{digits}}{_suffix(image)}"
             (folder / names[int(labels[index])] / name).write_bytes(image)
             written += 1
-    return UnpackReport(written, len(used), damaged)
+    return UnpackReport(written, len(names), damaged)
 
 
-def _folder_names(dataset: FaceDataset) -> list[str]:
-    """The folder names that `pack` noted, if they are names and sort as the classes do; else numbers."""
+def _folder_names(dataset: FaceDataset, used: list[int]) -> dict[int, str]:
+    """Each class's folder: as `pack` noted, if these are names and sort as the classes do; else numbers."""
     digits = len(str(dataset.num_classes - 1))
-    numbers = [f"{label:0{digits}}" for label in range(dataset.num_classes)]
+    numbers = {label: f"{label:0{digits}}" for label in used}
     names = dataset.identity_names()
     if names is None:
         return numbers
@@ -91,7 +90,7 @@ def _folder_names(dataset: FaceDataset) -> list[str]:
         for name in names
     )
     in_order = all(a < b for a, b in pairwise(names))
-    return names if harmless and in_order else numbers
+    return {label: names[label] for label in used} if harmless and in_order else numbers
 
 
 def _suffix(image: bytes) -> str:

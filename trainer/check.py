@@ -16,6 +16,7 @@ from trainer.errors import TrainerInputError
 from trainer.loss_options import make_loss
 from trainer.losses.choice import check_installed
 from trainer.ranks import Ranks
+from trainer.room import check_room
 from trainer.run_directory import is_used
 from trainer.settings import Config
 from trainer.sound import newest_readable
@@ -38,6 +39,7 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
     check_decoder(config.data.decoder, torch.device("cuda" if config.device == "cuda" else "cpu"))
     with closing(open_set(config)) as dataset:
         _check_set(config, dataset, world_size)
+        check_room(config, dataset, world_size, world_size if local_ranks is None else local_ranks)
         _check_checkpoint(config, dataset)
     if config.evaluation.verification:
         # Late: it needs scikit-learn, which a run without evaluation can do without.

@@ -18,7 +18,7 @@ def make_head(config: Config, num_classes: int, device: torch.device) -> Partial
         embedding_dim=config.model.embedding_dim,
         margin=make_loss(head),
         sample_rate=head.sample_rate,
-        optimiser=_optimiser(config),
+        optimiser=head_optimiser(config),
         compute_dtype=getattr(torch, head.precision),
         moment_dtype=getattr(torch, head.momentum_precision),
         wire_dtype=getattr(torch, head.wire_precision),
@@ -28,7 +28,8 @@ def make_head(config: Config, num_classes: int, device: torch.device) -> Partial
     )
 
 
-def _optimiser(config: Config) -> Optimiser:
+def head_optimiser(config: Config) -> Optimiser:
+    """What moves the class centres."""
     if config.head.optimizer == "adamw":
         return AdamW(weight_decay=config.optim.weight_decay)
     return SGD(weight_decay=config.optim.weight_decay, momentum=config.optim.momentum)

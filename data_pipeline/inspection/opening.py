@@ -16,6 +16,7 @@ from data_pipeline.image_files import ImageFiles, NoUsableImages
 from data_pipeline.inspection.loose_records import LooseRecords
 from data_pipeline.pairs import PairSet, read_bin
 from data_pipeline.record_file import RecordFile
+from data_pipeline.sets.notes import notes_on
 from data_pipeline.source import ImageSource, Ints, Origin, Payloads, SourceBase
 from data_pipeline.sources import open_source
 
@@ -57,7 +58,8 @@ def open_set(path: str | Path, *, follow_links: bool = False) -> OpenedSet:
         return OpenedSet(loose, None, loose.file.size, refusal=str(error))
     if isinstance(source, FaceDataset):
         file_bytes = sum(file.size for file in source.files)
-        return OpenedSet(source, partial(_stated_labels, source), file_bytes)
+        notes = tuple(notes_on(source))
+        return OpenedSet(source, partial(_stated_labels, source), file_bytes, notes=notes)
     if isinstance(source, ImageFiles):
         return OpenedSet(source.as_stored(), notes=source.notes)
     return OpenedSet(source)
