@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.waiting import patience_s
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -18,7 +20,7 @@ def horovodrun(world_size: int, *words: str, deadline_s: float = 120.0) -> None:
     command = [launcher, "--gloo", "-np", str(world_size), sys.executable, *words]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=deadline_s,
+        timeout=patience_s(deadline_s),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.waiting import patience_s
+
 if TYPE_CHECKING:
     from trainer.ranks import Ranks
 
@@ -44,12 +46,12 @@ def these_ranks() -> Ranks:
 
 
 def run_ranks(
-    world_size: int, function: Callable[..., Any], *args: Any, deadline_s: float = 120.0
+    world_size: int, function: Callable[..., Any], *args: Any, deadline_s: float | None = None
 ) -> list[Any]:
     """Return `[function(*args) on rank 0, on rank 1, …]`; raise the first failure with its traceback.
 
-    `function` and `args` must be picklable (a module-level function); what a rank returns, too (numpy
-    arrays rather than tensors).
+    deadline_s: far longer than any run takes, if not given. `function` and `args` must be picklable (a
+    module-level function); what a rank returns, too (numpy arrays rather than tensors).
     """
     context = mp.get_context("spawn")
     results = context.Queue()
@@ -62,7 +64,7 @@ def run_ranks(
         for process in processes:
             process.start()
         try:
-            return _collect(results, world_size, time.monotonic() + deadline_s)
+            return _collect(results, world_size, time.monotonic() + (deadline_s or patience_s(120)))
         finally:
             for process in processes:
                 process.join(timeout=5)

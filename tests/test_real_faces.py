@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.waiting import patience_s
+
 pytestmark = [pytest.mark.real_faces, pytest.mark.mtcnn, pytest.mark.dali, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +25,7 @@ def cosface(*words: object, deadline_s: float = 600) -> str:
         env=os.environ | {"COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=deadline_s,
+        timeout=patience_s(deadline_s),
         check=False,
     )
     assert done.returncode == 0, f"cosface {words[0]} ended with {done.returncode}:\n{done.stderr}"

@@ -28,7 +28,7 @@ from tests.data_pipeline.fuzz_mutations import MUTATIONS
 from tests.data_pipeline.fuzz_ways import OUTCOMES, WAYS, Wrong
 from tests.data_pipeline.naive_records import Folder, Naive, base_folders
 
-DEADLINE_S = 5.0
+DEADLINE_S = 60.0
 # Address space beyond what the process has after its imports, and memory taken by one try.
 ADDRESS_SPACE = 64 << 20
 TRACED = 4 << 20

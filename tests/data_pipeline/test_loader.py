@@ -20,6 +20,7 @@ from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.opencv_images import opencv_batch
 from data_pipeline.order import GlobalOrder
 from data_pipeline.pixel_settings import warp_matrices
+from tests.waiting import patience_s
 
 pytestmark = pytest.mark.dali
 
@@ -323,7 +324,9 @@ batches = TrainLoader(dataset, GlobalOrder(50, 1), batch_size=50,
 next(batches)
 {ending}
 """
-    done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=patience_s(), capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout, done.stderr) == (3 if "3" in ending else 0, "", "")
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from data_pipeline import DataInputError, RecordError, RecordReader, mxnet_recordio
 from tests.data_pipeline.original_mxnet import original
+from tests.waiting import patience_s
 
 WORD = b"\x0a\x23\xd7\xce"
 BODIES = [b"first", b"", b"abcd" + WORD + b"efgh", b"x" * 1000, WORD]
@@ -278,7 +279,7 @@ def test_a_reader_goes_on_in_a_forked_child(tmp_path: Path) -> None:
     answers = fork.Queue()
     child = fork.Process(target=_in_child, args=(reader, writer, answers))
     child.start()
-    assert answers.get(timeout=60) == [RuntimeError, RuntimeError, BODIES[3], BODIES[4]]
+    assert answers.get(timeout=patience_s()) == [RuntimeError, RuntimeError, BODIES[3], BODIES[4]]
     child.join()
     assert reader.read() == BODIES[1]
     writer.close()
@@ -373,7 +374,11 @@ def test_dataset_code_for_mxnet_runs(tmp_path: Path, how: str) -> None:
 def run(*command: object) -> str:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, *map(str, command)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patience_s(120),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

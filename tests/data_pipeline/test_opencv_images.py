@@ -16,6 +16,7 @@ from data_pipeline.augment_pixels import change_image
 from data_pipeline.opencv_images import opencv_batch
 from data_pipeline.pixel_settings import settings_of
 from data_pipeline.resampling import INTERPOLATIONS, resize
+from tests.waiting import patience_s
 
 SIZE = (112, 112)
 NONE = Augmentation(flip=False)
@@ -43,7 +44,7 @@ import sys
 import data_pipeline.opencv_images
 assert not [name for name in sys.modules if name.startswith("nvidia")]
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=patience_s())
 
 
 def test_plain_images_come_as_they_are_and_the_mirror_turns_them() -> None:

@@ -21,6 +21,7 @@ from data_pipeline import DatasetError, FaceDataset, pack_work
 from data_pipeline.pack import pack
 from data_pipeline.rendered import render_face
 from data_pipeline.workers import ordered_map
+from tests.waiting import patience_s
 
 ROOT = Path(__file__).parents[2]
 PEOPLE, VIEWS = 9, 13
@@ -162,7 +163,7 @@ def _start(script: Path, images: Path, out: Path, workers: int) -> subprocess.Po
 
 def _wait_for_commit(out: Path, packing: subprocess.Popen[str], before: bytes) -> bytes:
     committed = out.with_name(f".{out.name}.packing") / "committed.json"
-    end = time.monotonic() + 60
+    end = time.monotonic() + patience_s()
     while time.monotonic() < end and packing.poll() is None:
         try:
             state = committed.read_bytes()
@@ -187,7 +188,7 @@ def test_killed_and_gone_on_with(
         kills += packing.returncode == -signal.SIGKILL
     assert kills >= 1
     last = _start(tmp_path / "script.py", images, out, workers)
-    printed, error = last.communicate(timeout=120)
+    printed, error = last.communicate(timeout=patience_s(120))
     assert last.returncode == 0, error
     assert "files were done before" in printed
     assert _hashes(out) == whole
@@ -225,7 +226,7 @@ def test_ctrl_c_is_one_line_and_goes_on(images: Path, tmp_path: Path, whole: dic
     assert _wait_for_commit(tmp_path / "set", packing, b"")
     # As a terminal does: to the workers too.
     os.killpg(packing.pid, signal.SIGINT)
-    printed, error = packing.communicate(timeout=60)
+    printed, error = packing.communicate(timeout=patience_s())
     assert packing.returncode == 130
     assert error == ""
     assert "stopped; the same command goes on" in printed
@@ -246,7 +247,7 @@ def test_a_full_disk_is_one_line_and_goes_on(images: Path, tmp_path: Path, whole
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience_s(120),
         check=False,
     )
     assert done.returncode == 2

@@ -23,6 +23,7 @@ from data_pipeline.image_header import read_header
 from data_pipeline.pack import pack
 from data_pipeline.prepare import Preparation, prepare_file
 from data_pipeline.rendered import render_face
+from tests.waiting import patience_s
 
 HEIGHT, WIDTH = 40, 60
 RED = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -217,7 +218,7 @@ def test_names_that_are_not_utf8_can_be_printed(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
         env=os.environ | {"PYTHONUTF8": "1"},
         capture_output=True,
-        timeout=120,
+        timeout=patience_s(120),
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

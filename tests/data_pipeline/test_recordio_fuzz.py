@@ -13,6 +13,7 @@ import pytest
 from tests.data_pipeline import fuzz_records
 from tests.data_pipeline.fuzz_ways import WAYS, Wrong
 from tests.data_pipeline.naive_records import Naive, base_folders
+from tests.waiting import patience_s
 
 
 def fuzz(*options: str, timeout_s: float) -> str:
@@ -22,7 +23,7 @@ def fuzz(*options: str, timeout_s: float) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=patience_s(timeout_s),
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("other outcomes: none\n")

@@ -14,6 +14,7 @@ import pytest
 from launch.demo import Progress
 from launch.errors import LaunchInputError
 from tests.trainer.tiny import write_tiny_set
+from tests.waiting import patience_s
 
 
 def demo(run: Path, data: Path) -> subprocess.CompletedProcess[str]:
@@ -24,7 +25,7 @@ def demo(run: Path, data: Path) -> subprocess.CompletedProcess[str]:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=patience_s(200),
     )
 
 

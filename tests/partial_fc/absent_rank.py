@@ -23,8 +23,8 @@ from partial_fc import CosFace, Horovod, PartialFC
 from partial_fc.communicator import Communicator, TorchDistributed
 from partial_fc.errors import CollectiveError
 
-STEPS, BEFORE_EXCHANGE, DEADLINE_S = 3, 7, 5.0
-MEET = timedelta(seconds=120)
+STEPS, BEFORE_EXCHANGE, DEADLINE_S = 3, 7, 20.0
+MEET = timedelta(seconds=3000)
 
 
 def fail() -> None:
@@ -35,7 +35,7 @@ LEAVE: dict[str, Callable[[], object]] = {
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "raised": fail,
-    "busy": lambda: time.sleep(60),
+    "busy": lambda: time.sleep(3600),
 }
 
 

@@ -15,9 +15,9 @@ import torch.distributed as dist
 
 from tests.horovod_ranks import rendezvous
 from tests.partial_fc.absent_rank import BEFORE_EXCHANGE
+from tests.waiting import patience_s
 
 WAYS = ["killed", "stopped", "raised", "busy"]
-ENDED_S = 60
 
 
 def said_by_the_others(
@@ -43,7 +43,7 @@ def said_by_the_others(
     ]  # fmt: skip
     try:
         return {
-            rank: process.communicate(timeout=ENDED_S)[0].strip()
+            rank: process.communicate(timeout=patience_s())[0].strip()
             for rank, process in enumerate(ranks)
             if rank != victim
         }
@@ -64,7 +64,7 @@ def names(rank: int, world_size: int, absent: int) -> str:
 def store() -> dist.TCPStore:
     """Held by the test, as torchrun's agent does."""
     return dist.TCPStore(
-        "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60)
+        "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=patience_s())
     )
 
 

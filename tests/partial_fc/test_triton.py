@@ -25,6 +25,7 @@ from tests.partial_fc.test_exactness import (
 )
 from tests.partial_fc.triton_checks import check_all
 from tests.ranks import run_ranks
+from tests.waiting import patience_s
 
 BLOCKS = (300, 20, (4, 4))
 """Several blocks of classes, in two chunks; a dim that is no power of 2."""
@@ -40,7 +41,7 @@ def interpreted(world_size: int, *calls: Call) -> list[list[Any]]:
     """What functions return on each rank, in processes that interpret kernels; this one compiles them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
-        return run_ranks(world_size, in_small_chunks, calls, deadline_s=240)
+        return run_ranks(world_size, in_small_chunks, calls, deadline_s=patience_s(240))
 
 
 def in_small_chunks(calls: tuple[Call, ...]) -> list[Any]:

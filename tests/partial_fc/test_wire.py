@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.namespaces import two_hosts
+from tests.waiting import patience_s
 
 BATCH, DIM, STEPS = 64, 512, 20
 ALLOWED = 1.05
@@ -32,7 +33,7 @@ def test_a_step_sends_hardly_more_than_it_must() -> None:
             for rank, host in enumerate(hosts)
         ]  # fmt: skip
         try:
-            said = [rank.communicate(timeout=120)[0] for rank in ranks]
+            said = [rank.communicate(timeout=patience_s(120))[0] for rank in ranks]
         finally:
             for rank in ranks:
                 rank.kill()

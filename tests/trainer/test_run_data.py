@@ -12,11 +12,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch.distributed as dist
 
 from data_pipeline import FaceDataset, write_dataset
 from data_pipeline.damaged import TooManyDamaged
-from tests.ranks import run_ranks
+from tests.ranks import run_ranks, these_ranks
 from tests.trainer.tiny import (
     CLASSES,
     ENDLESS,
@@ -31,11 +30,12 @@ from tests.trainer.tiny import (
     wait_for_step,
     write_tiny_set,
 )
+from tests.waiting import patience_s
 from trainer.checkpoint import checkpoint_steps
 from trainer.config import load_config
 from trainer.errors import TrainerInputError
 from trainer.loop import train
-from trainer.ranks import FailedElsewhere, Ranks
+from trainer.ranks import FailedElsewhere
 from trainer.stop import StopRequest
 
 pytestmark = pytest.mark.dali
@@ -78,9 +78,8 @@ def test_damaged_images_are_replaced_listed_once_and_counted(tmp_path: Path) -> 
 
 
 def train_and_tell(argv: list[str]) -> str:
-    ranks = Ranks(dist.get_rank(), dist.get_world_size(), dist.get_rank(), dist.get_world_size())
     try:
-        return train(load_config(argv), ranks, ranks_device(), StopRequest())
+        return train(load_config(argv), these_ranks(), ranks_device(), StopRequest())
     except (TooManyDamaged, FailedElsewhere) as error:
         return f"{type(error).__name__}: {error}"
 
@@ -201,7 +200,7 @@ def test_a_signal_to_the_whole_group_stops_a_run_with_worker_processes(
     try:
         wait_for_step(run, 2)
         os.killpg(process.pid, number)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=patience_s())
     finally:
         process.kill()
     assert (process.returncode, error) == (75, "")

@@ -7,8 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,9 +15,10 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from data_pipeline import write_dataset
+from tests.ranks import these_ranks
+from tests.waiting import patience_s, until
 from trainer.config import load_config
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.loop import train
@@ -36,6 +36,7 @@ SETTINGS = {
     "optim.schedule": "constant",
     "training.steps": "20",
     "device": "cpu",
+    "deadlines.step": "3000",
 }
 # Losses that refuse a scale.
 WITHOUT_SCALE = {"softmax", "lsoftmax", "sphereface", "none"}
@@ -76,8 +77,18 @@ def losses(run: Path) -> list[float]:
     return [event["loss"] for event in events(run) if "loss" in event]
 
 
-def start(world_size: int, argv: list[str]) -> list[subprocess.Popen[str]]:
-    """Start `python -m trainer` on so many ranks, with torchrun's variables."""
+def start(
+    world_size: int,
+    argv: list[str],
+    *command: str,
+    of_rank: Mapping[int, list[str]] | None = None,
+    environments: Mapping[int, dict[str, str]] | None = None,
+) -> list[subprocess.Popen[str]]:
+    """Start `python -m trainer` on so many ranks, with torchrun's variables.
+
+    command: what stands in its place, behind python -m; of_rank: a rank's own further arguments;
+    environments: its own variables.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -92,9 +103,11 @@ def start(world_size: int, argv: list[str]) -> list[subprocess.Popen[str]]:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
+        env |= (environments or {}).get(rank, {})
+        own = (of_rank or {}).get(rank, [])
         ranks.append(
             subprocess.Popen(
-                [sys.executable, "-m", "trainer", *argv],
+                [sys.executable, "-m", *(command or ("trainer",)), *argv, *own],
                 env=env,
                 cwd=Path(__file__).parents[2],
                 stdout=subprocess.PIPE,
@@ -105,24 +118,25 @@ def start(world_size: int, argv: list[str]) -> list[subprocess.Popen[str]]:
     return ranks
 
 
-def finish(ranks: list[subprocess.Popen[str]], deadline_s: float = 150) -> list[tuple[int, str]]:
-    """Exit code and standard error of every rank."""
-    ended = []
+def finish(ranks: list[subprocess.Popen[str]], but: tuple[int, ...] = ()) -> list[tuple[int, str]]:
+    """Exit code and standard error of every rank; those of `but` are killed when the others have ended."""
+    ended = {}
     try:
-        for rank in ranks:
-            _, error = rank.communicate(timeout=deadline_s)
-            ended.append((rank.returncode, error))
+        for number, rank in enumerate(ranks):
+            if number not in but:
+                _, error = rank.communicate(timeout=patience_s())
+                ended[number] = (rank.returncode, error)
     finally:
         for rank in ranks:
             rank.kill()
-    return ended
+    for number in but:
+        _, error = ranks[number].communicate()
+        ended[number] = (ranks[number].returncode, error)
+    return [ended[number] for number in range(len(ranks))]
 
 
-def wait_for_step(run: Path, step: int, deadline_s: float = 60) -> None:
-    end = time.monotonic() + deadline_s
-    while not any(event["step"] >= step for event in events(run)):
-        assert time.monotonic() < end, f"step {step} did not come"
-        time.sleep(0.02)
+def wait_for_step(run: Path, step: int) -> None:
+    until(lambda: any(event["step"] >= step for event in events(run)), f"step {step}")
 
 
 def alone(argv: list[str]) -> str:
@@ -133,9 +147,7 @@ def alone(argv: list[str]) -> str:
 
 
 def train_rank(argv: list[str]) -> str:
-    world_size = dist.get_world_size()
-    ranks = Ranks(dist.get_rank(), world_size, dist.get_rank(), world_size)
     try:
-        return train(load_config(argv), ranks, torch.device("cpu"), StopRequest())
+        return train(load_config(argv), these_ranks(), torch.device("cpu"), StopRequest())
     except (TrainerInputError, TrainingFailed, FailedElsewhere) as error:
         return f"{type(error).__name__}: {error}"
