@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib import metadata
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import Order
 from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
 from data_pipeline.source import ImageSource
+from trainer.agreement import versions
 from trainer.backbones import make_backbone
 from trainer.check import check_same_model, check_same_set, describe_model
 from trainer.checkpoint import (
@@ -157,7 +157,7 @@ class Job:
             self.ranks.world_size,
             self.model,
             margin_state=self.objective.margin_state,
-            versions=_versions(),
+            versions=versions(),
             data=self.data,
             rate=self._rate(),
         )
@@ -245,11 +245,3 @@ def _all_finite(tensor: Tensor) -> bool:
         return True
     low, high = tensor.aminmax()
     return bool(torch.isfinite(low) & torch.isfinite(high))
-
-
-def _versions() -> dict[str, str]:
-    try:
-        own = metadata.version("cosface")
-    except metadata.PackageNotFoundError:
-        own = "not installed"
-    return {"cosface": own, "torch": str(torch.__version__)}

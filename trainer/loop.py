@@ -9,6 +9,7 @@ import torch
 
 from data_pipeline.loader import Batch
 from partial_fc.errors import CollectiveError
+from trainer.agreement import check_common_folder, check_settings
 from trainer.check import check
 from trainer.checkpoint import remove_leftovers
 from trainer.damage import DamageWatch
@@ -31,7 +32,9 @@ def train(config: Config, ranks: Ranks, device: torch.device, stop: StopRequest)
         ranks = stack.enter_context(joined(ranks, device, config.training.deadline))
         check_devices_fit(ranks, device)
         share_cores(ranks)
+        check_settings(config, ranks)
         run = claim_run(config, ranks, stack)
+        check_common_folder(config.run, ranks)
         job = stack.enter_context(assembled(config, ranks, device))
         job.restore()
         report = stack.enter_context(Report(job, run))
