@@ -110,10 +110,10 @@ def dispatch(arguments: list[str]) -> int:
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(COMMANDS)}"
         raise LaunchInputError(f"unknown command {name!r}: {hint}")
     if name == "train":
-        # Under torchrun this process is a rank. Before torch is imported: the agent may die in those seconds.
-        from trainer.__main__ import die_with_launcher
+        # This process is a rank, perhaps one of many; it sees to that before it imports torch.
+        from trainer.__main__ import rank
 
-        die_with_launcher()
+        return rank(rest)
     return call(name, COMMANDS[name], rest)
 
 

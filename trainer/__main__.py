@@ -8,6 +8,8 @@ import signal
 import sys
 import traceback
 
+from trainer.stop import StopRequest
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -27,19 +29,28 @@ def die_with_launcher() -> None:
         sys.exit(1)
 
 
-def main() -> int:
-    """Run the rank and return its exit code: 0, 1, 2 or 75."""
+def rank(argv: list[str]) -> int:
+    """Run the rank and return its exit code, 0 or 75 or that of another rank. Raises as trainer.commands."""
     die_with_launcher()
-    # After the line above: importing torch takes seconds, in which the launcher can die too.
-    from trainer.commands import train
-    from trainer.errors import TrainingFailed
-    from trainer.ranks import INPUT_ERRORS, exit_code
+    # torch's own lines about a connection that is lost are pages; what they mean is said in one.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    with StopRequest() as stop:
+        # Within: importing torch takes seconds, in which the launcher can die and a request to stop can come.
+        from trainer.commands import train
 
+        return train(argv, stop)
+
+
+def main() -> int:
+    """Run the rank, say what went wrong, and return its exit code: 0, 1, 2 or 75."""
     try:
-        return train(sys.argv[1:])
+        return rank(sys.argv[1:])
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        from trainer.errors import TrainingFailed
+        from trainer.ranks import INPUT_ERRORS, exit_code
+
         if isinstance(error, (*INPUT_ERRORS, TrainingFailed)):
             print(f"cosface: {error}", file=sys.stderr)
         else:

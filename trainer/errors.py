@@ -17,6 +17,14 @@ class TrainingFailed(Exception):
     """The work itself failed (exit code 1): one line saying where and what is still good."""
 
 
+class RankLost(TrainingFailed):
+    """A rank is gone, stopped or did not come: one line that names it."""
+
+
+class StepFailed(TrainingFailed):
+    """An exception within a step, its cause, as one line that says which step and rank."""
+
+
 def not_written(file: Path, error: OSError) -> TrainingFailed:
     """The failure of a run whose file could not be written."""
     return TrainingFailed(f"{file}: cannot be written: {error.strerror or error}")

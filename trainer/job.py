@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import socket
+import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,6 +20,7 @@ from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import Order
 from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
 from data_pipeline.source import ImageSource
+from partial_fc.errors import CollectiveError
 from trainer.agreement import versions
 from trainer.backbones import make_backbone
 from trainer.check import check_same_model, check_same_set, describe_model
@@ -32,15 +36,17 @@ from trainer.checkpoint import (
 from trainer.data import make_batching, make_loader, make_order, open_set
 from trainer.device import own_share_of_cores
 from trainer.engines import Engine, make_engine
-from trainer.errors import TrainingFailed
+from trainer.errors import StepFailed, TrainingFailed
+from trainer.evaluation.embed import Embed
 from trainer.metrics import Stopwatch
 from trainer.objective import Objective, make_objective
-from trainer.ranks import Ranks
+from trainer.ranks import INPUT_ERRORS, FailedElsewhere, Ranks
 from trainer.resumed import notes_on
 from trainer.schedule import learning_rate
 from trainer.settings import Config
 from trainer.sound import newest_sound
 from trainer.state import LearningRate, ModelDescription, SavedState
+from trainer.stop import EvaluationStopped, StopRequest
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Job:
     engine: Engine
     objective: Objective
     watch: Stopwatch
+    stop: StopRequest
     step: int = 0
     position: int = 0
     total_steps: int = 0
@@ -118,7 +125,18 @@ class Job:
             )
 
     def train_step(self, batch: Batch) -> StepResult:
-        """One step of training; nothing is updated if the loss is not a finite number."""
+        """One step of training; nothing is updated if the loss is not a finite number.
+
+        Raises StepFailed for whatever this rank meets alone, such as no memory left.
+        """
+        try:
+            return self._train_step(batch)
+        except (TrainingFailed, FailedElsewhere, CollectiveError, torch.distributed.DistError, *INPUT_ERRORS):
+            raise
+        except Exception as error:
+            raise self._failed_alone(error) from error
+
+    def _train_step(self, batch: Batch) -> StepResult:
         lr = learning_rate(self.config.optim, self.step, self.total_steps)
         with self.watch.phase("forward"):
             embeddings = self.engine.forward(batch.images)
@@ -142,6 +160,19 @@ class Job:
         self.position, self._last_lr = batch.position, lr
         auxiliary = None if loss.auxiliary is None else float(loss.auxiliary.detach())
         return StepResult(value, lr, images, auxiliary, norm)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Embed]:
+        """The backbone as it is evaluated; it raises EvaluationStopped when this rank is asked to stop."""
+        with self.engine.evaluating() as backbone:
+
+            def embed(images: Tensor) -> Tensor:
+                if self.stop.requested:
+                    raise EvaluationStopped("asked to stop in an evaluation")
+                embeddings: Tensor = backbone(images)
+                return embeddings
+
+            yield embed
 
     def save(self) -> None:
         """Write a checkpoint of this step, unless there is one.
@@ -176,7 +207,8 @@ class Job:
                             f"was not saved; {self._what_is_good()}"
                         )
         keep = self.config.checkpoint.keep
-        save_checkpoint(self.config.run, state, tensors, self.ranks, keep, self.unsound)
+        with self.ranks.waiting(self.config.waits.save):
+            save_checkpoint(self.config.run, state, tensors, self.ranks, keep, self.unsound)
         self.saved_step = self.step
         self.unsound.discard(self.step)
 
@@ -192,6 +224,16 @@ class Job:
             return training.steps
         end = round((training.epochs or 0) * self.order.epoch_length)
         return self.step + self.batching.steps_until(self.position, end)
+
+    def _failed_alone(self, error: Exception) -> StepFailed:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        words = next(iter(str(error).splitlines()), "")[:300]
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        hint = "; a smaller --data.batch-size needs less memory" if out_of_memory else ""
+        return StepFailed(
+            f"step {self.step + 1}, rank {self.ranks.rank} on {socket.gethostname()}: "
+            f"{type(error).__name__}: {words} ({Path(at.filename).name}:{at.lineno}){hint}"
+        )
 
     def _fail(self, loss: float, images: Tensor, embeddings: Tensor) -> None:
         """Find the rank and the place where the numbers went wrong, and raise on all ranks."""
@@ -220,8 +262,11 @@ class Job:
 
 
 @contextmanager
-def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Job]:
+def assembled(
+    config: Config, ranks: Ranks, device: torch.device, stop: StopRequest | None = None
+) -> Iterator[Job]:
     """A job at step 0; the same on every rank but for its classes. Raises what its parts raise."""
+    stop = stop or StopRequest()
     with ranks.agreed():
         dataset = open_set(config)
     with closing(dataset):
@@ -236,7 +281,7 @@ def assembled(config: Config, ranks: Ranks, device: torch.device) -> Iterator[Jo
         settings = config.engine, backbone, config.optim, config.training
         engine = make_engine(*settings, model.image_size, device, ranks)
         objective = make_objective(config, model.num_classes, device)
-        yield Job(config, ranks, device, dataset, order, model, data, engine, objective, Stopwatch())
+        yield Job(config, ranks, device, dataset, order, model, data, engine, objective, Stopwatch(), stop)
 
 
 def _all_finite(tensor: Tensor) -> bool:

@@ -11,21 +11,21 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from data_pipeline.errors import DataInputError
-from partial_fc.communicator import Patient, TorchDistributed
+from partial_fc.communicator import Patient
 from partial_fc.errors import HeadInputError
-from trainer.errors import TrainerInputError, TrainingFailed
+from trainer.errors import TrainerInputError
+from trainer.stop import EXIT_STOPPED, EvaluationStopped, StopAsked
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
 INPUT_ERRORS = (TrainerInputError, DataInputError, HeadInputError)
 
 
@@ -133,8 +133,14 @@ class Ranks:
         raise FailedElsewhere(first, worst % 256)
 
 
-def exit_code(error: Exception) -> int:
-    """2 for what the user can put right, 1 for everything else."""
+def exit_code(error: BaseException) -> int:
+    """2 for what the user can put right, 75 for a request to stop, 1 for everything else."""
+    if isinstance(error, FailedElsewhere):
+        return error.exit_code
+    if isinstance(error, StopAsked | EvaluationStopped):
+        return EXIT_STOPPED
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
     return EXIT_INPUT if isinstance(error, INPUT_ERRORS) else EXIT_FAILED
 
 
@@ -150,34 +156,3 @@ def ranks_from_environment() -> Ranks:
     if not 0 <= rank < world_size:
         raise TrainerInputError(f"RANK is {rank}, it must be between 0 and WORLD_SIZE - 1 = {world_size - 1}")
     return Ranks(rank, world_size, local_rank, local_world_size)
-
-
-@contextmanager
-def joined(ranks: Ranks, device: torch.device, deadline_s: float) -> Iterator[Ranks]:
-    """Meet the other ranks, and leave them at the end; every exchange in between has this deadline."""
-    if ranks.world_size == 1:
-        yield ranks
-        return
-    if dist.is_initialized():
-        yield _over_their_own_group(ranks, deadline_s)
-        return
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    try:
-        dist.init_process_group(
-            backend, timeout=timedelta(seconds=deadline_s), rank=ranks.rank, world_size=ranks.world_size
-        )
-    except (RuntimeError, ValueError) as error:
-        raise TrainingFailed(
-            f"rank {ranks.rank}: could not meet the other {ranks.world_size - 1} within {deadline_s:g} s: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    try:
-        yield _over_their_own_group(ranks, deadline_s)
-    finally:
-        dist.destroy_process_group()
-
-
-def _over_their_own_group(ranks: Ranks, deadline_s: float) -> Ranks:
-    """With a communicator over a group of its own, so that work on others' groups cannot come between."""
-    group = dist.new_group(timeout=timedelta(seconds=deadline_s), backend="gloo")
-    return replace(ranks, communicator=TorchDistributed(group, deadline_s=deadline_s, user="the run"))

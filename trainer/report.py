@@ -178,18 +178,19 @@ class Report:
             deviation = f" ± {100 * result.accuracy_std:.2f}"
             self._progress.say(f"step {job.step}: {key} {100 * result.accuracy:.2f}{deviation} %")
 
-    def end(self) -> str:
-        """Write how the run ended: "finished", or "stopped" if steps are left."""
-        outcome: Literal["finished", "stopped"] = "finished" if self._job.is_done else "stopped"
+    def end(self, *, cut_short: bool = False) -> str:
+        """Write how the run ended: "finished", or "stopped" if steps or the last evaluation are left."""
+        finished = self._job.is_done and not cut_short
+        outcome: Literal["finished", "stopped"] = "finished" if finished else "stopped"
         self.log_step()
         with self._job.ranks.agreed():
             self._write_status(outcome)
         if self._run:
             told: str = outcome
-            if self._job.is_done and self._job.step == self._first_step:
+            if finished and self._job.step == self._first_step:
                 told = "had finished already,"
             at = f"after {self._job.step} of {self._job.total_steps} steps"
-            hint = "" if self._job.is_done else "; the same command goes on from there"
+            hint = "" if finished else "; the same command goes on from there"
             self._progress.say(f"{self._run.folder}: {told} {at}{hint}")
             for what, count in (
                 ("checkpoints could not be written", self._failed_saves),
@@ -204,8 +205,8 @@ class Report:
         from trainer.evaluation.run import evaluate_sets
 
         job, files = self._job, self._job.config.evaluation.verification
-        with job.engine.evaluating() as backbone:
-            return evaluate_sets(backbone, files, job.model.image_size, job.device, job.ranks)
+        with job.evaluating() as embed:
+            return evaluate_sets(embed, files, job.model.image_size, job.device, job.ranks)
 
     def _failure_of_any(self, error: Exception | None, final: bool) -> str | None:
         """What the first rank that failed says; raises what is not to be passed over."""

@@ -15,6 +15,7 @@ from typing import Literal
 from data_pipeline.augment import Augmentation
 from trainer.backbones import BACKBONES
 from trainer.command_line import nearest_name
+from trainer.deadlines import DeadlinesConfig
 from trainer.losses.settings import AuxiliaryConfig
 from trainer.schedule import OptimConfig
 
@@ -210,8 +211,9 @@ class TrainingConfig:
     """What the backbone computes in; weights, optimiser and head stay float32."""
     average: float = 0.0
     """Decay of a running average of the backbone's weights, which is then what is evaluated; 0 is off."""
-    deadline: float = 600.0
-    """Seconds to wait for another rank before the run fails."""
+    deadline: float | None = None
+    """Seconds to wait for another rank before the run fails: one number for every kind of wait, in place of
+    those of [deadlines]."""
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -224,7 +226,7 @@ class TrainingConfig:
             raise ValueError(f"clip_norm must be 0 or more, got {self.clip_norm:g}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be at least 0 and below 1, got {self.average:g}")
-        if not 0 < self.deadline < 1e6:
+        if self.deadline is not None and not 0 < self.deadline < 1e6:
             raise ValueError(f"deadline must be above 0 seconds, got {self.deadline:g}")
 
 
@@ -295,6 +297,13 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    deadlines: DeadlinesConfig = field(default_factory=DeadlinesConfig)
+
+    @property
+    def waits(self) -> DeadlinesConfig:
+        """The deadlines that hold."""
+        one = self.training.deadline
+        return self.deadlines if one is None else DeadlinesConfig(one, one, one, one)
 
     def __post_init__(self) -> None:
         given = (self.training.steps is not None) + (self.training.epochs is not None)

@@ -124,7 +124,8 @@ class DdpEngine:
         try:
             self._backbone.load_state_dict(model)
         except RuntimeError as error:
-            raise TrainerInputError(f"the checkpoint's backbone does not fit: {error}") from None
+            reason = " ".join(str(error).split())
+            raise TrainerInputError(f"the checkpoint's backbone does not fit: {reason}") from None
         saved = _under("average.", backbone) or model
         with torch.no_grad():
             for name, average in self._average.items():
