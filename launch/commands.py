@@ -44,7 +44,7 @@ def launch_local(argv: list[str]) -> int:
 
     from launch.torchrun import run
 
-    return run(job, status_file=Path(config.run) / "status.json")
+    return run(job, run_folder=Path(config.run))
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -13,9 +13,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
     RendezvousInfo,
-    RendezvousParameters,
     RendezvousStoreInfo,
-    rendezvous_handler_registry,
 )
 
 from launch.errors import LaunchInputError
@@ -86,14 +84,3 @@ class LoopbackRendezvous(RendezvousHandler):
     def shutdown(self) -> bool:
         """The store ends with this process."""
         return True
-
-
-def register() -> None:
-    """Make the rendezvous known to torch's launcher under BACKEND."""
-    rendezvous_handler_registry.register(BACKEND, _create)
-
-
-def _create(parameters: RendezvousParameters) -> RendezvousHandler:
-    return LoopbackRendezvous(
-        parameters.run_id, int(parameters.get("port")), int(parameters.get("listen_fd"))
-    )

@@ -1,10 +1,11 @@
 """Run a job's ranks under torchrun's agent, inside this process, and say how they ended.
 
-The agent starts the ranks, watches them, passes signals on and stops all when one fails. Around it stands
-what a person needs: one plain line for a failure instead of the agent's report, exit codes that mean
-something, and ranks that know who started them (COSFACE_LAUNCHER_PID), so that they die with the launcher
-even when it is killed with -9. (The agent gives them sessions of their own: no signal of the terminal reaches
-them, and nothing ends them by itself.)
+The agent starts the ranks, watches them and stops all when one fails. Around it stands what a person needs:
+requests to stop that reach the ranks as what they are, so that their exit codes say what became of them; one
+plain line for a failure instead of the agent's report, exit codes that mean something, and ranks that know
+who started them (COSFACE_LAUNCHER_PID), so that they die with the launcher even when it is killed with -9.
+(The agent gives them sessions of their own: no signal of the terminal reaches them, and nothing ends them by
+itself.)
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.elastic.agent.server.api import WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 
 from launch import loopback
 from launch.job import Job
+from launch.requests import Requests
 
 EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 0, 1, 2, 75
-GRACE_S = 600  # for the step under way and a checkpoint; a second signal ends the wait
+# A rank that has just been started dies of a request to stop, and loses nothing.
+_BY_REQUEST = {EXIT_STOPPED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGUSR2}
 
 
 @dataclass(frozen=True)
@@ -40,52 +43,46 @@ class RankEnd:
     time_s: int
 
 
-def run(job: Job, status_file: Path) -> int:
+def run(job: Job, run_folder: Path) -> int:
     """Start the job's ranks, wait for them and return the job's exit code: 0, 1, 2 or 75.
 
-    `status_file` is where rank 0 writes {"status": "finished" | "stopped", …} when the ranks end by
-    themselves or on request; it tells the two apart after a signal to the launcher. To be called in the main
-    thread.
-    Raises LaunchInputError if the port is in use.
+    run_folder: where the ranks write checkpoints, which a request to stop that failed is told with. To be
+    called in the main thread. Raises LaunchInputError if the port is in use.
     """
     _hush_agent()
-    loopback.register()
-    before = _stamp(status_file)
+    before = _checkpoints(run_folder)
     with loopback.listen(job.port) as listener, tempfile.TemporaryDirectory(prefix="cosface-launch-") as logs:
-        port = listener.getsockname()[1]
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=job.processes,
-            run_id=f"cosface-{os.getpid()}",
-            role="rank",
-            rdzv_backend=loopback.BACKEND,
-            rdzv_configs={"port": port, "listen_fd": listener.detach()},
-            max_restarts=0,
-            monitor_interval=0.1,
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
-            local_addr=loopback.ADDRESS,
-            signals_to_handle="SIGTERM,SIGINT",
-            shutdown_timeout=GRACE_S,
-        )
-        _hang_up_is_a_request_to_stop()
+        port, run_id = listener.getsockname()[1], f"cosface-{os.getpid()}"
         # The agent expands ${local_rank} and the like in arguments; a user's path may hold a dollar sign.
         arguments = [argument.replace("$", "$$") for argument in job.command[1:]]
-        try:
-            with _environment(job.environment | {"COSFACE_LAUNCHER_PID": str(os.getpid())}):
-                elastic_launch(config, job.command[0])(*arguments)
-        except ChildFailedError as error:
-            return _verdict(_ends(error.failures))
-        except SignalException as request:
-            return _after_signal(signal.Signals(request.sigval), status_file, before)
-    return EXIT_DONE
+        spec = WorkerSpec(
+            role="rank",
+            local_world_size=job.processes,
+            rdzv_handler=loopback.LoopbackRendezvous(run_id, port, listener.detach()),
+            entrypoint=job.command[0],
+            args=tuple(arguments),
+            max_restarts=0,
+            monitor_interval=0.1,
+            local_addr=loopback.ADDRESS,
+        )
+        agent = LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=logs))
+        requests = Requests(lambda: [w.id for w in agent.get_worker_group().workers if w.id is not None])
+        with requests.heard(), _environment(job.environment):
+            result = agent.run()
+    if not result.is_failed():
+        return EXIT_DONE
+    ends = _ends(result.failures)
+    if requests.first:
+        return _after_request(requests.first, ends, _checkpoints(run_folder) - before)
+    return _verdict(ends)
 
 
 @contextmanager
 def _environment(added: Mapping[str, str]) -> Iterator[None]:
     """The agent hands its own environment on to the ranks; afterwards it is as it was."""
     before = os.environ.copy()
-    os.environ.update(added)
+    # The agent would answer signals by ending the ranks: they are for `Requests`.
+    os.environ.update(added, COSFACE_LAUNCHER_PID=str(os.getpid()), TORCHELASTIC_SIGNALS_TO_HANDLE="")
     try:
         yield
     finally:
@@ -102,7 +99,7 @@ def _verdict(ends: list[RankEnd]) -> int:
     codes = {end.code for end in ends}
     if EXIT_INPUT in codes:
         return EXIT_INPUT  # the rank has said its line
-    if EXIT_STOPPED in codes and codes <= {EXIT_STOPPED, -signal.SIGTERM}:
+    if EXIT_STOPPED in codes and codes <= _BY_REQUEST:
         return EXIT_STOPPED
     print(f"cosface: {describe(culprit(ends))}; the other ranks were stopped", file=sys.stderr)
     return EXIT_FAILED
@@ -115,8 +112,7 @@ def culprit(ends: list[RankEnd]) -> RankEnd:
     """
     first_s = min(end.time_s for end in ends)
     early = [end for end in ends if end.time_s <= first_s + 1]
-    by_request = (-signal.SIGTERM, EXIT_STOPPED)  # the agent has asked it to stop
-    return min(early, key=lambda end: (end.code in by_request, end.code > 0, end.rank))
+    return min(early, key=lambda end: (end.code in _BY_REQUEST, end.code > 0, end.rank))
 
 
 def describe(end: RankEnd) -> str:
@@ -131,33 +127,26 @@ def describe(end: RankEnd) -> str:
     return f"rank {end.rank} was killed by {name}{hint.get(name, '')}"
 
 
-def _after_signal(name: signal.Signals, status_file: Path, before: tuple[int, int] | None) -> int:
-    """Return the exit code after the launcher was asked to stop and its ranks have ended."""
-    status = ""
-    if _stamp(status_file) not in (None, before):
-        from trainer.errors import TrainerInputError
-        from trainer.run_files import read_status
-
-        try:
-            status = read_status(status_file).status
-        except TrainerInputError as error:
-            print(f"cosface: stopped by {name.name}: {error}", file=sys.stderr)
-            return EXIT_FAILED
-    if status == "finished":
-        return EXIT_DONE
-    if status == "stopped":
+def _after_request(name: signal.Signals, ends: list[RankEnd], written: set[tuple[str, int]]) -> int:
+    """Return the job's exit code after the launcher was asked to stop; written: the start's checkpoints."""
+    codes = {end.code for end in ends}
+    if codes <= _BY_REQUEST:
         return EXIT_STOPPED
-    print(f"cosface: stopped by {name.name} before a checkpoint of this start was written", file=sys.stderr)
+    if EXIT_INPUT in codes:
+        return EXIT_INPUT  # the rank has said its line
+    if written:
+        what = f"{describe(culprit(ends))}; {max(written)[0]} is what this start wrote last"
+        print(f"cosface: stopped by {name.name}, and {what}", file=sys.stderr)
+    else:
+        what = "before a checkpoint of this start was written"
+        print(f"cosface: stopped by {name.name} {what}", file=sys.stderr)
     return EXIT_FAILED
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced; None if there is none."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns
+def _checkpoints(run_folder: Path) -> set[tuple[str, int]]:
+    """Return the finished checkpoints of a run, each with what changes when it is written anew."""
+    found = (run_folder / "checkpoints").glob("step-*")
+    return {(str(folder), folder.stat().st_mtime_ns) for folder in found}
 
 
 def _hush_agent() -> None:
@@ -165,9 +154,3 @@ def _hush_agent() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(("torch.distributed.elastic", "torch.distributed.launcher")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _hang_up_is_a_request_to_stop() -> None:
-    """A closed terminal ends the run as Ctrl-C does, with a checkpoint; under nohup it stays ignored."""
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))

@@ -1,7 +1,8 @@
 """A rank as the launcher sees one: dies with its launcher and does what it is told.
 
-Usage: stub_rank.py FOLDER ACTION…, one action per rank: `exit CODE`, `kill SIGNAL` or `wait` (until asked to
-stop: then exit 75 and write status.json). Writes FOLDER/rank-R.json with its pid and environment.
+Usage: stub_rank.py FOLDER ACTION…, one action per rank: `exit CODE`, `kill SIGNAL`, `wait` (until asked to
+stop: then exit 75), `stubborn` (then exit 1), `deaf` (notes the request in FOLDER/asked-R and goes on) or
+`unready` (no handler for signals is installed yet). Writes FOLDER/rank-R.json with its pid and environment.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ def main() -> int:
     folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     total = meet() if os.environ.get("STUB_MEET") else 0
     asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
-    report(folder, rank, total=total)
     action, _, value = sys.argv[2 + rank].partition(" ")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        if action != "unready":
+            signal.signal(number, lambda number, _: asked.append(number))
+    report(folder, rank, total=total)
     if action == "exit":
         time.sleep(0.3)
         return int(value)
     if action == "kill":
         os.kill(os.getpid(), int(value))
-    deadline = time.monotonic() + 60
-    while not asked and time.monotonic() < deadline:
+    while not asked:
         time.sleep(0.02)
-    if action == "stubborn":
-        return 1
-    if rank == 0:
-        (folder / "status.json").write_text(json.dumps({"status": "stopped", "step": 3}))
-    return 75
+    if action == "deaf":
+        (folder / f"asked-{rank}").touch()
+        while True:
+            time.sleep(1)
+    return 1 if action == "stubborn" else 75
 
 
 def meet() -> int:

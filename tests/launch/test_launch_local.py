@@ -15,6 +15,7 @@ import pytest
 
 from tests.launch.test_torchrun import alive
 from tests.trainer.tiny import CLASSES, ENDLESS, arguments, losses, wait_for_step, write_tiny_set
+from tests.waiting import patience_s, until
 from trainer.checkpoint import checkpoint_steps
 
 pytestmark = pytest.mark.dali
@@ -57,27 +58,25 @@ def launched() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def outcome(launcher: subprocess.Popen[str]) -> tuple[int, str, str]:
-    said, complaint = launcher.communicate(timeout=120)
+    said, complaint = launcher.communicate(timeout=patience_s(120))
     return launcher.returncode, said, complaint
 
 
-def ranks_of(launcher: subprocess.Popen[str], count: int, deadline_s: float = 60) -> list[int]:
+def ranks_of(launcher: subprocess.Popen[str], count: int) -> list[int]:
     """The process ids of the launcher's ranks, as soon as so many are there."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
+    children: list[str] = []
+
+    def are_there() -> bool:
         assert launcher.poll() is None, launcher.communicate()
-        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-        if len(children) >= count:
-            return [int(child) for child in children]
-        time.sleep(0.005)
-    raise AssertionError("the ranks were not started")
+        children[:] = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        return len(children) >= count
+
+    until(are_there, "the ranks' start")
+    return [int(child) for child in children]
 
 
 def assert_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 5
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not [pid for pid in pids if alive(pid)]
+    until(lambda: not any(map(alive, pids)), f"the end of {pids}")
 
 
 def test_two_ranks_own_all_classes_between_them(whole_run: Path) -> None:

@@ -8,14 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launch.torchrun import RankEnd, _after_signal, culprit, describe
+from launch.requests import PASSED_ON
+from launch.torchrun import RankEnd, culprit, describe
+from tests.waiting import patience_s, until
 
 STUB = Path(__file__).with_name("stub_rank.py")
 LAUNCHER = """
@@ -26,7 +27,7 @@ from launch.job import Job
 from launch.torchrun import run
 folder, port, *actions = sys.argv[1:]
 job = Job(len(actions), int(port), (sys.executable, {stub!r}, folder, *actions), {{"OMP_NUM_THREADS": "1"}})
-sys.exit(guarded(lambda: run(job, Path(folder, "status.json"))))
+sys.exit(guarded(lambda: run(job, Path(folder))))
 """
 
 
@@ -45,17 +46,18 @@ class Launcher:
 
     def started(self) -> list[dict[str, Any]]:
         """Wait until every rank has reported, and return the reports."""
-        deadline = time.monotonic() + 60
         files = [self.folder / f"rank-{rank}.json" for rank in range(self.ranks)]
-        while not all(file.exists() for file in files):
-            assert time.monotonic() < deadline, "the ranks did not start"
+
+        def are_there() -> bool:
             assert self.process.poll() is None, self.process.communicate()
-            time.sleep(0.02)
+            return all(file.exists() for file in files)
+
+        until(are_there, "the ranks' start")
         return [json.loads(file.read_text()) for file in files]
 
     def ended(self) -> tuple[int, str]:
         """Wait for the end and return exit code and standard error."""
-        _, complaint = self.process.communicate(timeout=60)
+        _, complaint = self.process.communicate(timeout=patience_s())
         return self.process.returncode, complaint
 
 
@@ -76,10 +78,7 @@ def alive(pid: int) -> bool:
 
 
 def assert_all_gone(ranks: list[dict[str, Any]]) -> None:
-    deadline = time.monotonic() + 5
-    while any(alive(rank["pid"]) for rank in ranks) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not [rank["pid"] for rank in ranks if alive(rank["pid"])]
+    until(lambda: not any(alive(rank["pid"]) for rank in ranks), f"the end of {ranks}")
 
 
 def test_ranks_meet_and_their_success_is_quiet(tmp_path: Path, launchers: list[Launcher]) -> None:
@@ -112,7 +111,7 @@ def test_how_ranks_end_is_how_the_job_ends(
     assert_all_gone(ranks)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [*PASSED_ON, signal.SIGHUP])
 def test_a_request_to_stop_is_passed_on(tmp_path: Path, launchers: list[Launcher], number: int) -> None:
     launchers.append(launcher := Launcher(tmp_path, "wait", "wait"))
     ranks = launcher.started()
@@ -131,20 +130,49 @@ def test_a_stop_without_a_checkpoint_is_a_failure(tmp_path: Path, launchers: lis
     assert complaint == "cosface: stopped by SIGTERM before a checkpoint of this start was written\n"
 
 
-def test_a_status_that_is_none_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_stop_that_fails_after_a_checkpoint_names_it(tmp_path: Path, launchers: list[Launcher]) -> None:
+    launchers.append(launcher := Launcher(tmp_path, "stubborn", "wait"))
+    launcher.started()
+    saved = tmp_path / "checkpoints" / "step-00000003"
+    saved.mkdir(parents=True)
+    launcher.process.terminate()
+    code, complaint = launcher.ended()
+    assert code == 1
+    assert complaint == (
+        "cosface: stopped by SIGTERM, and rank 0 failed with exit code 1 (its message is above); "
+        f"{saved} is what this start wrote last\n"
+    )
+
+
+def test_a_second_signal_within_seconds_is_the_same_request_and_a_later_one_ends_the_wait(
+    tmp_path: Path, launchers: list[Launcher]
 ) -> None:
-    for text, complaint in (
-        ('{"status": "stopped", "step": null}', "step: a whole number is expected, got null"),
-        ('{"status": "stop', "Unterminated string"),
-        ("[]", "an object is expected, got []"),
-    ):
-        (tmp_path / "status.json").write_text(text)
-        assert _after_signal(signal.SIGTERM, tmp_path / "status.json", None) == 1
-        told = capsys.readouterr().err
-        assert told.startswith(f"cosface: stopped by SIGTERM: {tmp_path / 'status.json'}: ")
-        assert complaint in told
-        assert told.count("\n") == 1
+    launchers.append(launcher := Launcher(tmp_path, "deaf", "deaf"))
+    ranks = launcher.started()
+    for _ in range(2):  # as Slurm's and a launcher's of its own come
+        launcher.process.terminate()
+    until(lambda: (tmp_path / "asked-0").exists(), "the request")
+    assert all(alive(rank["pid"]) for rank in ranks)
+
+    def asked_again_and_over() -> bool:
+        launcher.process.terminate()
+        return launcher.process.poll() is not None
+
+    until(asked_again_and_over, "the end of the wait")
+    code, complaint = launcher.ended()
+    assert code == 1
+    assert complaint == "cosface: stopped by SIGTERM before a checkpoint of this start was written\n"
+    assert_all_gone(ranks)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_ranks_that_cannot_listen_yet_lose_nothing(
+    tmp_path: Path, launchers: list[Launcher], number: int
+) -> None:
+    launchers.append(launcher := Launcher(tmp_path, "unready", "unready"))
+    launcher.started()
+    launcher.process.send_signal(number)
+    assert launcher.ended() == (75, "")
 
 
 def test_no_rank_outlives_a_killed_launcher(tmp_path: Path, launchers: list[Launcher]) -> None:
