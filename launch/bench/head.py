@@ -10,14 +10,16 @@ import json
 import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from launch.bench.measure import Measured, measure
-from launch.bench.rivals import Case
+from launch.bench.measure import measure
+from launch.bench.row import Case, Measured, Row
 from launch.bench.scaling import show_limits, show_scaling
 from launch.bench.show import plot, show
 from launch.errors import LaunchInputError
@@ -45,8 +47,6 @@ class HeadBenchOptions:
     """Measure one rank's work in a job of so many ranks instead; the others stand in."""
     steps: int = 3
     """Steps measured after one to warm up; the median counts. 0: the first alone, if it takes minutes."""
-    peer: Path | None = None
-    """A checkout of arcface_torch (the folder of partial_fc_v2.py), run on the CPU beside ours."""
     variants: Annotated[tuple[str, ...], arg(metavar="NAME …")] = VARIANTS
     """Of ours: float32, bfloat16, sampled (rate 0.1), again (exponentials made again, never kept)."""
     rivals: Annotated[tuple[str, ...], arg(metavar="NAME …")] = RIVAL_NAMES[:2]
@@ -78,20 +78,11 @@ class HeadBenchOptions:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True)
-class Row:
-    """A case and what was measured, or why it was not."""
-
-    case: Case
-    measured: Measured | None
-    problem: str = ""
-
-
-def head(options: HeadBenchOptions) -> int:
-    """`cosface bench head`. Raises LaunchInputError."""
+def head(options: HeadBenchOptions, peers: Mapping[str, str] = MappingProxyType({})) -> int:
+    """`cosface bench head`; peers: what `cases` takes. Raises LaunchInputError."""
     before = _read(options.against) if options.against else None
     rows = []
-    for case in cases(options):
+    for case in cases(options, peers):
         begun = time.monotonic()
         print(f"measuring {case.name}, {case.classes:,} classes", end="", flush=True)
         try:
@@ -110,8 +101,8 @@ def head(options: HeadBenchOptions) -> int:
     return 0 if before is None else _compare(rows, before)
 
 
-def cases(options: HeadBenchOptions) -> list[Case]:
-    """The rows of the table."""
+def cases(options: HeadBenchOptions, peers: Mapping[str, str] = MappingProxyType({})) -> list[Case]:
+    """The rows of the table. peers: rivals from outside that were put into RIVALS, and where each is."""
     found = []
     for classes in options.classes:
         ours = Case(
@@ -132,8 +123,8 @@ def cases(options: HeadBenchOptions) -> list[Case]:
         found += [case for name, case in variants.items() if name in options.variants]
         if options.of_ranks:
             continue
-        if options.peer:
-            theirs = replace(ours, rival="arcface_torch", peer=str(options.peer))
+        for rival, place in peers.items():
+            theirs = replace(ours, rival=rival, peer=place)
             found += [theirs, replace(theirs, dtype="bfloat16")]
         if "loss_parallel" in options.rivals and options.ranks > 1 and classes % options.ranks == 0:
             found.append(replace(ours, rival="loss_parallel"))

@@ -8,7 +8,6 @@ import queue
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from launch.bench.rivals import RIVALS, Case
+from launch.bench.rivals import RIVALS
+from launch.bench.row import Case, Measured
 from launch.errors import LaunchInputError
 from launch.job import on_loopback
 
 MIB = 2**20
 DEADLINE_S = 3600.0
 TILES = (512, 1024, 2048)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was seen, the slowest and largest of the ranks."""
-
-    step_s: float
-    """The median step."""
-    extra_mib: float
-    """Peak memory of a rank over that before, less centres and momentum."""
-    wire_bytes: int
-    """Sent by a rank in a step; 0 where it is not counted."""
-    floor_s: float
-    """The step's three matrix products alone, at the machine's best."""
-    memory_s: float
-    """What a step cannot but move, at the memory's speed: centres read by the forward pass, centres and
-    momentum read and written by the update, exponentials written and read where they are kept."""
-    loss: float
-    """The first step's."""
 
 
 def measure(case: Case, steps: int) -> Measured:

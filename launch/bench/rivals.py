@@ -1,71 +1,23 @@
 """The classifiers that `cosface bench head` compares, behind one small interface: a step, and its own bytes.
 
 Each has the same loss, CosFace, and the same update, SGD with momentum and weight decay, on one rank's shard.
+A benchmark outside this package may put a rival of its own into RIVALS, in each rank's process too.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import math
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from launch.bench.row import Case
 from launch.errors import LaunchInputError
-from partial_fc.kernels.precision import precision_for
-from partial_fc.kernels.tiles import CPU_TILE, bytes_beside
 
 SCALE, MARGIN = 64.0, 0.35
 LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row of the table: which classifier, how large."""
-
-    rival: str
-    classes: int
-    embedding_dim: int = 512
-    batch_size: int = 64
-    ranks: int = 2
-    dtype: str = "float32"
-    sample_rate: float = 1.0
-    workspace_mib: float = 512.0
-    threads: int = 1
-    of_ranks: int = 0
-    """Not 0: one rank's work in a job of so many, the others standing in."""
-    peer: str = ""
-
-    @property
-    def shared_by(self) -> int:
-        """The ranks that share the classes."""
-        return self.of_ranks or self.ranks
-
-    @property
-    def kept_bytes(self) -> int:
-        """What the exponentials of a class and all gathered images take."""
-        return self.batch_size * self.shared_by * (2 if self.dtype == "bfloat16" else 4)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether ours has room to keep them for the update, beside its threads' tiles."""
-        rows = math.ceil(self.classes / self.shared_by * self.sample_rate)
-        multiply = precision_for(getattr(torch, self.dtype), torch.device("cpu")).multiply
-        images, dim = self.batch_size * self.shared_by, self.embedding_dim
-        beside = bytes_beside(multiply, CPU_TILE[multiply], self.threads, rows, images, dim)
-        return rows * self.kept_bytes + beside <= self.workspace_mib * 2**20
-
-    @property
-    def name(self) -> str:
-        """The row's, without the number of classes."""
-        rate = f", rate {self.sample_rate:g}" if self.sample_rate < 1 else ""
-        return f"{self.rival} {self.dtype}{rate}{', made again' if not self.workspace_mib else ''}"
 
 
 class Rival(Protocol):
@@ -115,34 +67,6 @@ class Ours:
         return loss.item()
 
 
-class Peer:
-    """PartialFC_V2 of a user's own checkout of arcface_torch."""
-
-    def __init__(self, case: Case, device: torch.device) -> None:
-        folder = Path(case.peer)
-        source = _module("partial_fc_v2", folder / "partial_fc_v2.py", device)
-        losses = _module("losses", folder / "losses.py", device)
-        bfloat16 = case.dtype == "bfloat16"
-        self._head = source.PartialFC_V2(
-            losses.CosFace(SCALE, MARGIN), case.embedding_dim, case.classes, case.sample_rate, False
-        ).to(device)
-        self._autocast = bfloat16
-        self._device = device.type
-        self._optimiser = _sgd(self._head.parameters())
-        self.state_bytes = 2 * sum(p.numel() * p.element_size() for p in self._head.parameters())
-        self.wire_bytes = 0
-
-    def step(self, embeddings: Tensor, labels: Tensor) -> float:
-        """See Rival."""
-        # Its own switch to half precision is CUDA's: on other devices torch's autocast does the same.
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._autocast):
-            loss = self._head(embeddings, labels.clone())
-        self._optimiser.zero_grad()
-        loss.backward()
-        self._optimiser.step()
-        return float(loss.item())
-
-
 class LossParallel:
     """torch.distributed.tensor.parallel.loss_parallel over a class-sharded weight."""
 
@@ -156,7 +80,7 @@ class LossParallel:
         self._mesh = init_device_mesh(device.type, (world_size,))
         local = torch.randn(case.classes // world_size, case.embedding_dim, device=device) * 0.01
         self._weight = DTensor.from_local(local, self._mesh, [Shard(0)]).requires_grad_()
-        self._optimiser = _sgd([self._weight])
+        self._optimiser = sgd([self._weight])
         self._autocast = case.dtype == "bfloat16"
         self.state_bytes = 2 * local.numel() * local.element_size()
         self.wire_bytes = 0
@@ -197,7 +121,7 @@ class DenseMetricLearning:
         except ImportError:
             raise LaunchInputError("pytorch-metric-learning is not installed (pip install it)") from None
         self._loss = CosFaceLoss(case.classes, case.embedding_dim, margin=MARGIN, scale=SCALE).to(device)
-        self._optimiser = _sgd(self._loss.parameters())
+        self._optimiser = sgd(self._loss.parameters())
         self.state_bytes = 2 * sum(p.numel() * p.element_size() for p in self._loss.parameters())
         self.wire_bytes = 0
 
@@ -210,33 +134,13 @@ class DenseMetricLearning:
         return float(loss.item())
 
 
-RIVALS: dict[str, type] = {
+RIVALS: dict[str, Callable[[Case, torch.device], Rival]] = {
     "cosface": Ours,
-    "arcface_torch": Peer,
     "loss_parallel": LossParallel,
     "metric-learning": DenseMetricLearning,
 }
 
 
-def _sgd(parameters: Any) -> torch.optim.Optimizer:
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    """The update that all of them have."""
     return torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-
-
-def _module(name: str, file: Path, device: torch.device) -> ModuleType:
-    """A file of the user's own checkout as a module; without a GPU its calls of .cuda() are left out."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LaunchInputError(
-            f"--peer {file.parent}: {file.name} cannot be read: {error.strerror}"
-        ) from None
-    if device.type != "cuda":
-        text = text.replace(".cuda()", "").replace(
-            "torch.cuda.amp.autocast(", "torch.autocast('cpu', enabled="
-        )
-    spec = importlib.util.spec_from_loader(f"cosface_bench_{name}", loader=None)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    exec(compile(text, str(file), "exec"), module.__dict__)
-    return module

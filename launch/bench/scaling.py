@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from itertools import groupby
 from statistics import median
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from launch.bench.row import Row
 from launch.bench.show import wire_seconds
-
-if TYPE_CHECKING:
-    from launch.bench.head import Row
 
 LEAST_SIZES = 3
 

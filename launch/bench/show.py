@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from launch.bench.row import Row
 from launch.errors import LaunchInputError
-
-if TYPE_CHECKING:
-    from launch.bench.head import Row
 
 EXCHANGES = 5
 """Of a step: sizes, images, two of the softmax's merge, gradient."""
@@ -27,7 +24,7 @@ def show(rows: list[Row], bandwidth_gbit: float, latency_us: float) -> None:
     peers = {
         row.case.classes: row.measured
         for row in rows
-        if row.case.rival == "arcface_torch" and row.case.dtype == "float32" and row.measured
+        if row.case.peer and row.case.dtype == "float32" and row.measured
     }
     for row in rows:
         case, found = row.case, row.measured

@@ -123,11 +123,11 @@ def train_theirs(margin: Margin, checkout: str, near: float) -> Result:
     """By the formulas, or by the classes of a checkout of arcface_torch."""
     x, labels, shard = own_data(near)
     if checkout:
-        from launch.bench.rivals import _module
+        from benchmarks.head_beside_arcface_torch import module_of
 
         device = torch.device("cpu")
-        losses = _module("losses", Path(checkout) / "losses.py", device)
-        source = _module("partial_fc_v2", Path(checkout) / "partial_fc_v2.py", device)
+        losses = module_of(Path(checkout) / "losses.py", device)
+        source = module_of(Path(checkout) / "partial_fc_v2.py", device)
         loss_of = losses.CosFace if isinstance(margin, CosFace) else losses.ArcFace
         theirs = source.PartialFC_V2(loss_of(SCALE, margin.margin), DIM, CLASSES)
         weight = theirs.weight
