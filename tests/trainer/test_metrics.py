@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.progress import clock
 from trainer.errors import TrainingFailed
 from trainer.metrics import EventLog, Stopwatch
-from trainer.progress import ProgressDisplay, clock
+from trainer.progress import ProgressDisplay
 from trainer.run_directory import RunDirectory
 
 
