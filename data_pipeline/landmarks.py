@@ -27,7 +27,6 @@ _HEADER_LINES = 2
 _LONGEST_LINE = 1 << 16
 _WORDS_BEHIND = 3
 _LARGEST = 1e30  # of float32
-_SEVERAL = -1
 
 
 class LandmarksError(DataInputError):
@@ -43,7 +42,7 @@ class Landmarks:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._rows: dict[str, int] = {}
-        self._stems: dict[str, int] = {}
+        self._stems: dict[str, str | None] = {}
         self._numbers = array("f")
         self._ends = array("q")
         digest = hashlib.sha256()
@@ -117,14 +116,20 @@ class Landmarks:
             if (row := self._rows.get(name)) is not None:
                 return row
         if not self._stems:
-            for name, row in self._rows.items():
+            for name in self._rows:
                 stem = without_suffix(name)
-                self._stems[stem] = row if self._stems.setdefault(stem, row) == row else _SEVERAL
+                self._stems[stem] = None if stem in self._stems else name
         for name in names:
-            row = self._stems.get(without_suffix(name))
-            if row is not None and row != _SEVERAL:
-                return row
+            listed = self._stems.get(without_suffix(name))
+            if listed is not None and not _is_another(listed, path):
+                return self._rows[listed]
         return None
+
+
+def _is_another(listed: str, path: Path) -> bool:
+    """Whether the list means the file beside this one that has the suffix it gives."""
+    suffix = PurePosixPath(listed).suffix
+    return without_suffix(listed) != listed and path.with_suffix(suffix).exists()
 
 
 def _split(text: str) -> tuple[list[str], list[float]] | None:

@@ -309,3 +309,14 @@ def test_a_bare_file_name_that_several_images_have_is_refused(
         DatasetError, match=r"points\.txt: .*0000_01\.jpg.* and .*0000_01\.jpg.*from .*faces on"
     ):
         pack(images, tmp_path / "out", align="landmarks", landmarks=file, workers=1)
+
+
+def test_a_file_of_another_suffix_beside_the_listed_one_is_not_given_its_points(
+    tmp_path: Path, photographs: tuple[Path, list[tuple[str, np.ndarray]]]
+) -> None:
+    images, listed = photographs
+    beside = images / listed[0][0].replace(".jpg", ".png")
+    cv2.imwrite(str(beside), np.zeros((50, 50, 3), np.uint8))
+    file = _file(tmp_path, [" ".join([name, *_row(face)]) for name, face in listed])
+    report = pack(images, tmp_path / "out", align="landmarks", landmarks=file, workers=1)
+    assert report.skipped == [(beside, "no line in the landmarks file")]
