@@ -24,12 +24,17 @@ _PNM = re.compile(rb"P[1-6]\s+(?:#|\d+\s)")
 _BMP_RESERVED = slice(6, 10)
 
 
+def has_image_name(name: str) -> bool:
+    """Whether a file's name ends as images' names do, in either case."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
 def is_image_file(path: Path) -> bool:
     """Whether a file is named as images are (in either case), or begins as one; what cannot be read does not.
 
     Only a file with another name is opened, and only if it is an ordinary one.
     """
-    if path.suffix.lower() in SUFFIXES:
+    if has_image_name(path.name):
         return True
     try:
         # A pipe would be waited for.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_pipeline.images.names import is_image_file
+from data_pipeline.images.names import has_image_name, is_image_file
 
 NO_IMAGE = "no image that can be decoded"
 LINKED_INSIDE = "a linked folder inside an identity's; link the identity's whole folder instead"
@@ -44,18 +44,17 @@ def walk(folder: Path, found: Found, allowed: Sequence[Path], *, follow_links: b
                     waiting.append(entry.path)
                     continue
                 path = Path(entry.path)
-                reason = why_not(entry, path, allowed, follow_links=follow_links)
-                if reason is None:
-                    files.append(path)
-                else:
+                if reason := _why_not(entry, path, allowed, follow_links=follow_links):
                     found.passed_over.append((path, reason))
+                else:
+                    files.append(path)
         if len(files) > before:
             found.folders[here] = len(files) - before
     found.files += files
     return files
 
 
-def why_not(
+def _why_not(
     entry: os.DirEntry[str], path: Path, allowed: Sequence[Path], *, follow_links: bool
 ) -> str | None:
     """Why a file is no image of the set; None: it is one."""
@@ -64,7 +63,7 @@ def why_not(
             return LINKED_INSIDE
         if not follow_links and not any(target_of(path).is_relative_to(folder) for folder in allowed):
             return LINKS_OUTSIDE
-    return None if is_image_file(path) else NO_IMAGE
+    return None if has_image_name(entry.name) or is_image_file(path) else NO_IMAGE
 
 
 def target_of(path: Path) -> Path:

@@ -33,9 +33,14 @@ def check_levels(images: Path, names: Sequence[str], folders: dict[str, int]) ->
             f"{images}: {len(deep)} of its {len(names)} folders hold images in deeper folders alone "
             f"({examples}), all of which are taken for one person's; if those are people, move them up"
         ]
+    what = (
+        "its folders hold no images, only folders of images"
+        if len(deep) == len(names)
+        else "most of its images lie in folders of folders"
+    )
     raise DatasetError(
-        f"{images}: one folder level too many: its folders hold no images, only folders of images "
-        f"({examples}); {_instead(images, sorted({folder.parent for folder in people}))}. If each folder in "
+        f"{images}: one folder level too many: {what} ({examples}); "
+        f"{_instead(images, sorted({folder.parent for folder in people}))}. If each folder in "
         f"{images} is one person's nonetheless, `cosface pack --identity-per-folder` takes it so"
     )
 

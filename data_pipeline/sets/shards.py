@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,17 @@ def check_shards(images: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
     two numbered images or more; `ann/IMG_0001.jpg` is no such name, nor is one that begins with the folder's.
     Looked at are 64 folders at most. Returns notes. Raises DatasetError.
     """
-    groups = [(name, [path.stem for _, path in members]) for name, members in groupby(files, lambda f: f[0])]
-    chosen = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), _FOLDERS)).astype(int)).tolist()
+    counts = Counter(name for name, _ in files)
+    names, starts = list(counts), np.cumsum([0, *counts.values()])
+    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), _FOLDERS)).astype(int)).tolist()
     seen: Counter[tuple[str, str]] = Counter()
     people: dict[str, set[str]] = defaultdict(set)
     looked_at = 0
-    for name, stems in (groups[place] for place in chosen):
-        looked_at += min(len(stems), _FILES)
-        for match in filter(None, map(_NAME_AND_NUMBER.fullmatch, stems[:_FILES])):
+    for place in chosen:
+        name = names[place]
+        stems = [path.stem for _, path in files[starts[place] : starts[place + 1]][:_FILES]]
+        looked_at += len(stems)
+        for match in filter(None, map(_NAME_AND_NUMBER.fullmatch, stems)):
             if not match[1].lower().startswith(name.lower()):
                 seen[match[1], match[2]] += 1
                 people[name].add(match[1])
@@ -46,9 +48,9 @@ def check_shards(images: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
     if not is_sharded:
         return []
     folder = several[0]
-    names = sorted(people[folder])
-    shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-    what = f"{images}: the files in {folder} are named after {len(names)} people ({shown})"
+    found = sorted(people[folder])
+    shown = ", ".join(found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+    what = f"{images}: the files in {folder} are named after {len(found)} people ({shown})"
     if not all(name.isdigit() for name in several):
         return [f"{what}, but each folder is taken for one person"]
     raise DatasetError(

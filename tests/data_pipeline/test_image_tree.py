@@ -117,6 +117,14 @@ def test_a_persons_folders_by_year_beside_images_of_its_own_are_the_persons(tmp_
     assert "1 of its 10 folders hold images in deeper folders alone (Person_B/2019, Person_B/2020)" in note
 
 
+def test_most_images_being_too_deep_is_enough(tmp_path: Path) -> None:
+    images = _people(tmp_path / "set", range(3))
+    _people(images / "more", range(3, 10))
+    said = _refused_by_all(images, tmp_path / "out")
+    assert "most of its images lie in folders of folders (more/Person_D, more/Person_E, " in said
+    assert f"give {images / 'more'} instead" in said
+
+
 def test_said_by_pack_and_inspect_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = _people(tmp_path / "set")
     _write(images / "more" / "Person_X" / "0.jpg")
