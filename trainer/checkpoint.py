@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from data_pipeline.files.atomic import sync
+from data_pipeline.files.atomic import leftovers, sync
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.ranks import Ranks
 from trainer.shards import read_classes, shard_name, write_shard
@@ -88,6 +88,10 @@ def remove_leftovers(run: Path) -> None:
     for entry in list(folder.iterdir()) if folder.is_dir() else []:
         if _LEFTOVER.fullmatch(entry.name):
             shutil.rmtree(entry, ignore_errors=True)
+    for folder in (run, run / "evaluation", run / "starts"):
+        for entry in leftovers(folder) if folder.is_dir() else []:
+            if entry.is_file():
+                entry.unlink(missing_ok=True)
 
 
 def read_state(checkpoint: Path) -> SavedState:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from partial_fc import class_range
 from tests.ranks import run_ranks, these_ranks
 from trainer.checkpoint import (
+    NotWritten,
     Tensors,
     checkpoint_steps,
     latest_checkpoint,
@@ -156,7 +159,12 @@ def test_what_a_killed_run_leaves_is_removed(tmp_path: Path) -> None:
         (kept.parent / name).mkdir()
         (kept.parent / name / "state.json").write_text("{}")
     (kept.parent / "notes.tmp").mkdir()
+    (tmp_path / "evaluation").mkdir()
+    names = [".run.toml.0123456789abcdef.tmp", "evaluation/.step-1.json.0123456789abcdef.tmp", ".mine.tmp"]
+    for name in names:
+        (tmp_path / name).write_text("half")
     remove_leftovers(tmp_path)
+    assert [(tmp_path / name).exists() for name in names] == [False, False, True]
     assert sorted(entry.name for entry in kept.parent.iterdir()) == ["notes.tmp", kept.name]
 
 
@@ -250,3 +258,23 @@ def test_a_set_of_another_size_is_another_run() -> None:
     before, now = replace(MODEL, num_images=168), replace(MODEL, num_images=170)
     assert before.differences(now) == "number of images is 168 there and 170 here"
     assert before.differences(before) == MODEL.differences(now) == ""
+
+
+def save_where_rank_1_has_no_room(run: Path) -> list[object]:
+    ranks = these_ranks()
+    if ranks.rank == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+    try:
+        save(run, 2, ranks=ranks)
+    except NotWritten as error:
+        return [error.rank, str(error)]
+    return []
+
+
+def test_all_ranks_know_that_the_disk_of_one_is_full(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    first, second = run_ranks(2, save_where_rank_1_has_no_room, tmp_path)
+    assert first == second
+    assert first[0] == 1
+    assert re.search(r"step-00000002 could not be written on rank 1: .*[Ff]ile too large", first[1])
+    assert [entry.name for entry in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]

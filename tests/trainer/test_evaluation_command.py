@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from trainer.backbones import make_backbone
 from trainer.checkpoint import Tensors, save_checkpoint
 from trainer.commands_evaluate import EvaluateOptions, evaluate
 from trainer.errors import TrainerInputError
+from trainer.evaluation import backbone as backbone_module
 from trainer.evaluation.backbone import load_backbone
 from trainer.evaluation.embeddings_file import load_embeddings
 from trainer.evaluation.lfw import evaluate_embeddings
@@ -130,6 +132,44 @@ def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
     assert not averaged.module.training
     for own, other in zip(plain.module.parameters(), averaged.module.parameters(), strict=True):
         torch.testing.assert_close(own, -other)
+
+
+def test_a_changed_byte_of_the_backbone_is_found_and_another_checkpoint_named(tmp_path: Path) -> None:
+    run = saved_run(tmp_path / "run", averaged=False)
+    file = run / "checkpoints" / "step-00000007" / "backbone.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 4  # a weight that is still a number
+    file.write_bytes(content)
+    with pytest.raises(TrainerInputError) as caught:
+        load_backbone(run, torch.device("cpu"))
+    assert str(caught.value) == (
+        f"{file}: the checkpoint is damaged: its checksum is not the one that was written; "
+        "--step 3 evaluates another one"
+    )
+    assert load_backbone(run, torch.device("cpu"), step=3).step == 3
+
+
+def test_a_checkpoint_that_the_run_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = saved_run(tmp_path / "run", averaged=False)
+    real = backbone_module.read_state
+
+    def overtaken(checkpoint: Path) -> SavedState:
+        """The run writes a newer one and removes this one when it has just been chosen."""
+        if checkpoint.name == "step-00000007":
+            checkpoint.rename(checkpoint.with_name("step-00000009"))
+        return real(checkpoint)
+
+    monkeypatch.setattr(backbone_module, "read_state", overtaken)
+    assert load_backbone(run, torch.device("cpu")).step == 7  # what lies in step-00000009
+    monkeypatch.setattr(backbone_module, "read_state", real)
+
+    def removed(checkpoint: Path) -> SavedState:
+        shutil.rmtree(checkpoint)
+        return real(checkpoint)
+
+    monkeypatch.setattr(backbone_module, "read_state", removed)
+    with pytest.raises(TrainerInputError, match="step-00000003: was removed while it was read; a run keeps"):
+        load_backbone(run, torch.device("cpu"), step=3)
 
 
 @pytest.mark.parametrize(
