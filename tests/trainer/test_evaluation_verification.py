@@ -204,6 +204,10 @@ def test_json_round_trip_keeps_the_curve() -> None:
     assert back.roc_far.size < result.roc_far.size
     with pytest.raises(TrainerInputError, match="roc"):
         VerificationResult.from_json(result.to_json())
+    for name, value in (("accuracy", None), ("eer", "0.1"), ("fold_accuracies", "0.5"), ("same_pairs", 2.5)):
+        with pytest.raises(TrainerInputError, match=rf"a wrong value \({name}.*is expected, got ") as caught:
+            VerificationResult.from_json({**result.to_json(curve=True), name: value})
+        assert "\n" not in str(caught.value)
 
 
 def test_corners_of_a_short_curve() -> None:

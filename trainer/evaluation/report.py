@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_pipeline.files.typed_json import parse
 from trainer.errors import TrainerInputError
 from trainer.evaluation.files import replacing
 from trainer.evaluation.plots import plot_roc, plot_scores
@@ -80,7 +81,7 @@ def write_json(results: Results, file: Path, *, curve: bool = False) -> None:
 def read_json(file: Path) -> dict[str, VerificationResult]:
     """Read back what ``write_json(curve=True)`` wrote. Raises TrainerInputError naming the file."""
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
+        plain = parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainerInputError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data_pipeline.files.typed_json import typed
 from trainer.errors import TrainerInputError
 from trainer.evaluation.folds import Bools, Floats, Ints, assign_folds, fold_accuracies, pair_counts
 
@@ -92,24 +93,36 @@ class VerificationResult:
         Raises TrainerInputError when a figure is missing.
         """
         try:
-            return cls(
-                accuracy=float(plain["accuracy"]),
-                accuracy_std=float(plain["accuracy_std"]),
-                accuracy_standard_error=float(plain["accuracy_standard_error"]),
-                fold_accuracies=tuple(plain["fold_accuracies"]),
-                thresholds=tuple(plain["thresholds"]),
-                auc=float(plain["auc"]),
-                eer=float(plain["eer"]),
-                tar_at_far=dict(plain["tar_at_far"]),
-                same_pairs=int(plain["same_pairs"]),
-                different_pairs=int(plain["different_pairs"]),
-                roc_far=np.asarray(plain["roc"]["far"], dtype=np.float64),
-                roc_tar=np.asarray(plain["roc"]["tar"], dtype=np.float64),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            figures = typed(plain, _Figures, more=True)
+        except ValueError as error:
             raise TrainerInputError(
-                f"a verification result without its curve or with a wrong value ({error!r}); evaluate again"
+                f"a verification result without its curve or with a wrong value ({error}); evaluate again"
             ) from None
+        numbers = {name: value for name, value in vars(figures).items() if name != "roc"}
+        return cls(**numbers, roc_far=np.asarray(figures.roc.far), roc_tar=np.asarray(figures.roc.tar))
+
+
+@dataclass(frozen=True)
+class _Curve:
+    far: tuple[float, ...]
+    tar: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What `VerificationResult.to_json(curve=True)` gives, as far as it is read back."""
+
+    accuracy: float
+    accuracy_std: float
+    accuracy_standard_error: float
+    fold_accuracies: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    auc: float
+    eer: float
+    tar_at_far: dict[str, float | None]
+    same_pairs: int
+    different_pairs: int
+    roc: _Curve
 
 
 def evaluate_scores(scores: ArrayLike, same: ArrayLike, folds: int | ArrayLike = 10) -> VerificationResult:
