@@ -19,6 +19,7 @@ from data_pipeline.table_store import write_table
 from launch.demo import Progress
 from trainer.evaluation.report import write_json
 from trainer.run_directory import RunDirectory
+from trainer.run_files import Status
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +43,7 @@ WRITERS: list[tuple[Callable[[Path], object], list[str], list[str]]] = [
     (lambda folder: write_pickle(folder / "p.bin", [b"x"], []), ["p.bin"], [".p.bin.{pid}.tmp"]),
     (lambda folder: write_json({}, folder / "r.json"), ["r.json"], [".r.json.{pid}.part"]),
     (
-        lambda folder: RunDirectory(folder).write_status("running", 1),
+        lambda folder: RunDirectory(folder).write_status(Status("running", 1)),
         ["status.json"],
         [".status.json.tmp"],
     ),

@@ -63,25 +63,24 @@ def test_every_commands_booleans(kind: type, name: str) -> None:
 
 @pytest.mark.parametrize("name", boolean_settings(Config))
 def test_every_boolean_of_a_run(tmp_path: Path, name: str) -> None:
-    section, _, last = name.rpartition(".")
+    section, dot, last = name.rpartition(".")
+    before = section + dot
     needs = ["--auxiliary.loss", "center"] if section == "auxiliary" else []
 
     def found(*argv: str) -> object:
         return value(load_config([*BASE, *needs, *argv]), name)
 
     assert found(f"--{name}") is found(f"--{name}", "TRUE") is found(f"--{name}=True") is True
-    assert found(f"--{section}.no-{last}") is found(f"--no-{name}") is found(f"--{name}", "false") is False
-    file = tmp_path / "recipe.toml"
+    assert found(f"--{before}no-{last}") is found(f"--no-{name}") is found(f"--{name}", "false") is False
+    file, table = tmp_path / "recipe.toml", f"[{section}]\n" if section else ""
     for text, wanted in (("true", True), ("false", False)):
-        file.write_text(f"[{section}]\n{last} = {text}\n")
+        file.write_text(f"{table}{last} = {text}\n")
         assert found("--config", str(file)) is wanted
         assert found("--config", str(file), f"--{name}", str(not wanted)) is not wanted
-    file.write_text(f"[{section}]\nno-{last} = true\n")
-    with pytest.raises(
-        SettingsError, match=f"unknown setting --{section}.no-{last} in .*; nearest: --{name}"
-    ):
+    file.write_text(f"{table}no-{last} = true\n")
+    with pytest.raises(SettingsError, match=f"unknown setting --{before}no-{last} in .*; nearest: --{name}"):
         found("--config", str(file))
-    file.write_text(f"[{section}]\n{last} = []\n")
+    file.write_text(f"{table}{last} = []\n")
     with pytest.raises(SettingsError, match=f"{file}: --{name}: '' is none of .*'True', 'False'"):
         found("--config", str(file))
 
