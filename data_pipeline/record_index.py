@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,7 @@ _CHUNK = 1 << 18
 _LONGEST_LINE = 128
 _LINE = re.compile(rb"\s*(-?[0-9]{1,19})[ \t]+(-?[0-9]{1,19})\s*", re.ASCII)
 _LARGEST = np.iinfo(np.int64)
-_TAB, _NEWLINE, _ZERO = 9, 10, 48
-# Of a word of digits, the values of the last 0 … 16 (eight at most).
-_KEPT = np.array(
-    [0x0F0F0F0F0F0F0F0F << max(64 - 8 * digits, 0) & 0x0F0F0F0F0F0F0F0F for digits in range(17)],
-    dtype=np.uint64,
-)
+_REGULAR = b"0123456789\t\n"
 
 
 def read_index(idx: Path, rec: Path) -> tuple[Ints, Ints]:
@@ -66,7 +62,7 @@ def read_index(idx: Path, rec: Path) -> tuple[Ints, Ints]:
 
 
 def _count_lines(text: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == _NEWLINE))
+    return text.count(b"\n")
 
 
 def _read(file: io.FileIO, idx: Path) -> bytes:
@@ -80,9 +76,12 @@ def _parse(idx: Path, rec: Path, text: bytes, line: int) -> Ints:
     """The numbers of whole lines, keys and offsets in turn; `line` lines stand before them."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    numbers = _parse_regular(text)
-    if numbers is not None:
-        return numbers
+    if text.strip() and not text.translate(None, _REGULAR):
+        # Of digits, tabs and newlines numpy refuses whatever is not two numbers of 64 bits a line.
+        with suppress(ValueError):
+            pairs = np.loadtxt(io.BytesIO(text), dtype=np.int64, delimiter="\t", comments=None, ndmin=2)
+            if pairs.shape[1] == 2:
+                return pairs.reshape(-1)
     found: list[int] = []
     for at, content in enumerate(text.split(b"\n"), line + 1):
         if not content.strip():
@@ -93,45 +92,6 @@ def _parse(idx: Path, rec: Path, text: bytes, line: int) -> Ints:
             raise _not_an_index(idx, rec, at, content)
         found += pair
     return np.array(found, dtype=np.int64)
-
-
-def _parse_regular(text: bytes) -> Ints | None:
-    """All numbers of lines `digits<TAB>digits` at once; None if any line is otherwise.
-
-    Eight digits are one 64-bit word; three multiplications add up their pairs, fours and eights.
-    """
-    if not text.endswith(b"\n"):
-        return None
-    padding = 16
-    buffer = np.frombuffer(bytes(padding) + text, dtype=np.uint8)
-    ends = np.flatnonzero((buffer[padding:] - np.uint8(_ZERO)) > 9)
-    if (
-        len(ends) % 2
-        or (buffer[ends[0::2] + padding] != _TAB).any()
-        or (buffer[ends[1::2] + padding] != _NEWLINE).any()
-    ):
-        return None
-    digits = ends - 1
-    digits[1:] -= ends[:-1]
-    digits[0] += 1
-    if digits.min() < 1 or digits.max() > 16:
-        return None
-    # The eight bytes from each place on; the first digit of a number is its word's lowest byte. `take` looks
-    # words up that lie across borders three times as fast as an index does.
-    words = np.ndarray((len(buffer) - 7,), dtype="<u8", buffer=buffer, strides=(1,))
-    ends += padding
-    numbers = _eight_digits(words.take(ends - 8), digits)
-    long = np.flatnonzero(digits > 8)
-    numbers[long] += 100_000_000 * _eight_digits(words.take(ends[long] - 16), digits[long] - 8)
-    return numbers
-
-
-def _eight_digits(words: npt.NDArray[np.uint64], digits: Ints) -> Ints:
-    """The numbers whose last eight digits, or as many as stated, are the words' upper bytes."""
-    words &= _KEPT[digits]
-    words = words * np.uint64(10 << 8 | 1) >> np.uint64(8) & np.uint64(0x00FF00FF00FF00FF)
-    words = words * np.uint64(100 << 16 | 1) >> np.uint64(16) & np.uint64(0x0000FFFF0000FFFF)
-    return (words * np.uint64(10_000 << 32 | 1) >> np.uint64(32)).astype(np.int64)
 
 
 def _not_an_index(idx: Path, rec: Path, line: int, content: bytes) -> DataInputError:
