@@ -1,8 +1,7 @@
 """mxnet's `recordio` module without mxnet, for code that was written against it.
 
-Change the one line `from mxnet import recordio` into `from data_pipeline import mxnet_recordio as recordio`,
-or, to leave such code as it is, call `install()` before it is imported. Names, arguments and what the files
-hold are those of mxnet 1.9.1; what differs, and why:
+Change the one line `from mxnet import recordio` into `from data_pipeline import mxnet_recordio as recordio`.
+Names, arguments and what the files hold are those of mxnet 1.9.1; what differs, and why:
 
 - Errors are DataInputError and RecordError (file, offset, reason) where mxnet raises MXNetError, and
   io.UnsupportedOperation where it asserts.
@@ -28,7 +27,6 @@ import numpy as np
 
 from data_pipeline.errors import DataInputError
 from data_pipeline.mxnet_packing import IRHeader, pack, pack_img, unpack, unpack_img
-from data_pipeline.mxnet_stub import install
 from data_pipeline.record_file import RecordFile
 from data_pipeline.record_format import frame
 from data_pipeline.record_index import KeyTable, read_index
@@ -37,7 +35,6 @@ __all__ = [
     "IRHeader",
     "MXIndexedRecordIO",
     "MXRecordIO",
-    "install",
     "pack",
     "pack_img",
     "unpack",
