@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from launch.demo import Progress
+from launch.demo import CONFIGS, RANKS, Progress
 from launch.errors import LaunchInputError
 from tests.trainer.tiny import write_tiny_set
 from tests.waiting import patience_s
+from trainer.config import load_config
+from trainer.device import check_device
 
 
 def demo(run: Path, data: Path) -> subprocess.CompletedProcess[str]:
@@ -75,3 +78,11 @@ def test_what_the_demo_keeps_comes_back(tmp_path: Path) -> None:
     kept = Progress(tmp_path, "x", "about", "c.toml", ["--a", "b"], {"faces": 1.5})
     kept.save()
     assert Progress.of(tmp_path, "x") == kept
+
+
+@pytest.mark.parametrize("config", ["demo.toml", "demo-own.toml"])
+def test_two_ranks_start_where_there_is_one_gpu(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    words = ["--config", str(CONFIGS / config), "--run", "r", "--data.train", "d", "--training.steps", "1"]
+    check_device(load_config(words), RANKS, is_launcher=True)
