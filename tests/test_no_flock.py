@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 
 from tests.trainer.tiny import ENDLESS, arguments, events, write_tiny_set
+from tests.waiting import patience_s
 
 ROOT = Path(__file__).parents[1]
-DEADLINE_S = 250.0
+DEADLINE_S = patience_s()
 # Not one process is faked: each of them meets an fcntl whose flock says what Lustre's says.
 BREAK = """
 import errno, fcntl, os, sys, time

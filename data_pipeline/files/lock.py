@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import socket
 import time
 from contextlib import suppress
@@ -20,6 +19,8 @@ from types import TracebackType
 from typing import Self
 
 from filelock import BaseFileLock, SoftFileLock, Timeout, UnixFileLock
+
+from data_pipeline.files.stale_marker import look_at, remove_if_stale
 
 _POLL_S = 0.05
 _REMOVED_S = 10.0
@@ -90,12 +91,12 @@ class ProcessLock:
         self.release()
 
     def _try(self) -> bool:
-        before = _look_at(self._marker) if self.is_soft else None
+        before = look_at(self._marker) if self.is_soft else None
         self.file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
-            return before is not None and self._remove_stale_marker(before) and self._try()
+            return before is not None and remove_if_stale(self._marker, before) and self._try()
         except FileNotFoundError:
             return False  # the folder has just been removed
         except OSError as error:
@@ -129,62 +130,3 @@ class ProcessLock:
                 self._name.truncate(0)
                 self._name.close()
             self._name = None
-
-    def _remove_stale_marker(self, before: tuple[int, int, bytes]) -> bool:
-        """Remove the marker of a process of this host that is gone; whether this process has done so.
-
-        `filelock` takes such a marker over itself, by exchanging two names in one step, which the very file
-        systems without flock may refuse. An attempt that leaves it as it was `before` is the proof that this
-        one does; then whoever can create a file named after the marker removes it, and nobody else.
-        """
-        if _look_at(self._marker) != before or not self._is_gone(before[2]):
-            return False
-        guard = self._marker.with_name(f"{self._marker.name}.{before[0]}-{before[1]}.stale")
-        try:
-            os.close(os.open(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except OSError:
-            return False
-        try:
-            if _look_at(self._marker) != before:
-                return False
-            self._marker.unlink()
-        except OSError:
-            return False
-        finally:
-            with suppress(OSError):
-                guard.unlink()
-        return True
-
-    def _is_gone(self, record: bytes) -> bool:
-        # filelock's record: the process's number and its host, a line each; hosts in filelock's own spelling,
-        # which tells containers of one host apart, so a marker of ours shows how this host is written.
-        lines = record.decode("ascii", "replace").splitlines()
-        if not record.endswith(b"\n") or len(lines) < 2 or not lines[0].isdecimal():
-            return False
-        probe = SoftFileLock(self._marker.with_name(f"{self._marker.name}.{secrets.token_hex(8)}"))
-        with probe:
-            here = Path(probe.lock_file).read_text(encoding="ascii", errors="replace").splitlines()[1:2]
-        if lines[1:2] != here:
-            return False
-        try:
-            os.kill(int(lines[0]), 0)
-        except ProcessLookupError:
-            return True
-        except (OSError, OverflowError):
-            pass
-        return False
-
-
-def _look_at(marker: Path) -> tuple[int, int, bytes] | None:
-    """The file's number, its time and its content; None if it is not there or cannot be read."""
-    try:
-        descriptor = os.open(marker, os.O_RDONLY | os.O_NONBLOCK | _CAREFULLY)
-    except OSError:
-        return None
-    try:
-        state = os.fstat(descriptor)
-        return state.st_ino, state.st_mtime_ns, os.read(descriptor, 1024)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
