@@ -10,6 +10,7 @@ import torch
 from data_pipeline.loader import check_decoder
 from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
 from data_pipeline.source import ImageSource
+from trainer.backbones import BACKBONES
 from trainer.data import make_batching, make_order, open_set
 from trainer.device import check_device
 from trainer.errors import TrainerInputError
@@ -42,7 +43,7 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
         check_room(config, dataset, world_size, world_size if local_ranks is None else local_ranks)
         _check_checkpoint(config, dataset)
     if config.evaluation.verification:
-        # Late: it needs scikit-learn, which a run without evaluation can do without.
+        # Late: a run without evaluation need not wait for its imports.
         from trainer.evaluation.run import check_pair_sets
 
         check_pair_sets(config.evaluation.verification)
@@ -116,7 +117,7 @@ def _check_run_folder(config: Config) -> None:
 def _check_set(config: Config, dataset: ImageSource, world_size: int) -> None:
     batch = config.data.batch_size
     make_batching(config, make_order(config, dataset), Ranks(0, world_size))
-    if batch < 2 and config.model.backbone.startswith("iresnet"):
+    if batch < 2 and BACKBONES[config.model.backbone].has_batch_norm:
         raise TrainerInputError(
             f"--data.batch-size {batch}: {config.model.backbone} has batch norm, it needs 2 or more"
         )

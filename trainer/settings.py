@@ -110,7 +110,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
-            nearest = nearest_name(self.backbone, BACKBONES)
+            nearest = nearest_name(self.backbone, list(BACKBONES))
             hint = f"nearest: {nearest}" if nearest else ", ".join(BACKBONES)
             raise ValueError(f"backbone must be one that is known, got {self.backbone!r}; {hint}")
         if self.embedding_dim < 1:

@@ -57,6 +57,13 @@ def test_any_size_goes_through(name: str) -> None:
     assert torch.isfinite(embeddings).all()
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_table_knows_which_have_batch_norm(name: str) -> None:
+    parts = make_backbone(name, 16, (32, 32), seed=0).modules()
+    found = any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in parts)
+    assert found == BACKBONES[name].has_batch_norm
+
+
 def test_weights_come_from_the_seed_alone() -> None:
     first = make_backbone("iresnet18", 16, (32, 32), seed=5).state_dict()
     state = torch.get_rng_state()
