@@ -17,11 +17,13 @@ from trainer.errors import TrainerInputError
 from trainer.loss_options import make_loss
 from trainer.losses.choice import check_installed
 from trainer.ranks import Ranks
+from trainer.recipe import settled
 from trainer.room import check_room
 from trainer.run_directory import is_used
 from trainer.settings import Config
 from trainer.sound import newest_readable
 from trainer.state import ModelDescription, SavedState
+from trainer.tyro_messages import sentence
 
 
 def check(config: Config, world_size: int, local_ranks: int | None = None) -> None:
@@ -32,6 +34,10 @@ def check(config: Config, world_size: int, local_ranks: int | None = None) -> No
     Nothing is written.
     """
     _check_run_folder(config)
+    try:
+        settled(config.optim, config.data.batch_size * world_size, 1)
+    except ValueError as error:
+        raise TrainerInputError(sentence("optim", str(error))) from None
     here = world_size if local_ranks is None else local_ranks
     check_device(config, here, is_launcher=local_ranks is None)
     if config.head.loss != "none":

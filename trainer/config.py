@@ -76,10 +76,11 @@ def _missing(error: MissingSettings, stated: set[str], file: Path | None, prog: 
     if not stated & {"--training.steps", "--training.epochs"}:
         names.append("one of --training.steps and --training.epochs")
     told = must_be_given(names, prog)
-    if file is None or "--run" not in names or not is_used(file.parent):
+    folders = [] if file is None else [folder for folder in file.parents[:2] if is_used(folder)]
+    if "--run" not in names or not folders:
         return told
     return (
-        f"{told}; {file} is of a run that has its folder: --run {file.parent} goes on there, "
+        f"{told}; {file} is of a run that has its folder: --run {folders[0]} goes on there, "
         "another --run repeats it from the start"
     )
 

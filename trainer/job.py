@@ -41,8 +41,9 @@ from trainer.evaluation.embed import Embed
 from trainer.metrics import Stopwatch
 from trainer.objective import Objective, make_objective
 from trainer.ranks import INPUT_ERRORS, FailedElsewhere, Ranks
+from trainer.recipe import settled
 from trainer.resumed import notes_on
-from trainer.schedule import learning_rate
+from trainer.schedule import OptimConfig, learning_rate
 from trainer.settings import Config
 from trainer.sound import newest_sound
 from trainer.state import LearningRate, ModelDescription, SavedState
@@ -98,6 +99,16 @@ class Job:
         """Whether no step is left."""
         return self.step >= self.total_steps
 
+    @property
+    def images_a_step(self) -> int:
+        """Images of a full step on all ranks together."""
+        return self.config.data.batch_size * self.ranks.world_size
+
+    @property
+    def optim(self) -> OptimConfig:
+        """The optimiser's settings, with the defaults that depend on the run; of use once it is restored."""
+        return settled(self.config.optim, self.images_a_step, self.total_steps)
+
     def restore(self) -> None:
         """Go on from the run's newest sound checkpoint, if it has one, and say how many steps there are."""
         found = newest_sound(self.config.run, self.ranks)
@@ -114,7 +125,7 @@ class Job:
         self.total_steps = self._count_steps()
         self.objective.run_until(self.total_steps)
         if found:
-            self.notes = notes_on(found, self.data, self.config.optim, self.total_steps)
+            self.notes = notes_on(found, self.data, self.config.optim, self.images_a_step, self.total_steps)
 
     def batches(self) -> TrainLoader:
         """This rank's batches from the position on, endless; a context manager."""
@@ -137,7 +148,7 @@ class Job:
             raise self._failed_alone(error) from error
 
     def _train_step(self, batch: Batch) -> StepResult:
-        lr = learning_rate(self.config.optim, self.step, self.total_steps)
+        lr = learning_rate(self.optim, self.step, self.total_steps)
         with self.watch.phase("forward"):
             embeddings = self.engine.forward(batch.images)
         with self.watch.phase("head"):
@@ -215,7 +226,7 @@ class Job:
     def _rate(self) -> LearningRate | None:
         if self._last_lr is None:
             return None
-        following = learning_rate(self.config.optim, self.step, self.total_steps)
+        following = learning_rate(self.optim, self.step, self.total_steps)
         return LearningRate(self._last_lr, following, self.total_steps)
 
     def _count_steps(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -236,7 +236,7 @@ class Report:
 
     def _begin(self, run: RunDirectory, ranges: list[tuple[int, int]]) -> None:
         job = self._job
-        run.keep_settings(to_toml(job.config), job.step)
+        run.keep_settings(to_toml(replace(job.config, optim=job.optim)), job.step)
         owners = [{"rank": rank, "classes": owned} for rank, owned in enumerate(ranges)]
         run.write_json(RANKS_FILE, {"num_classes": job.model.num_classes, "ranks": owners})
         self._write_status("running")

@@ -28,7 +28,7 @@ class DataConfig:
     """Record folder (train.rec, train.idx, property), folder of images (a sub-folder an identity), or
     rendered:IDENTITIESxVIEWS; of several, the identities of each come after those before it."""
     batch_size: int = 128
-    """Images a rank sees in a step."""
+    """Images of a step, per rank."""
     min_images: int = 0
     """Identities with fewer images are left out, the others numbered anew."""
     follow_links: bool = False
@@ -55,7 +55,7 @@ class DataConfig:
     image_size: tuple[int, int] | None = None
     """Height and width of the images as the network sees them; as stored when not given."""
     threads: int | None = None
-    """Threads that decode images on every rank; its share of the processor's cores when not given."""
+    """Threads that decode images, per rank; its share of the processor's cores when not given."""
     preset: Literal["none", "flip", "light", "adaface"] = "flip"
     """A set of augmentations by its name (docs/choose-the-data.md), where --data.augment says nothing."""
     augment: Augmentation = field(default_factory=Augmentation)
@@ -102,9 +102,9 @@ class DataConfig:
 class ModelConfig:
     """The network that turns an image into an embedding."""
 
-    backbone: str = "sphereface20"
-    """sphereface4, 10, 20, 36, 64 (the papers' CNNs, no batch norm), iresnet18, 34, 50, 100, or, for small
-    sets and processors, iresnet10-half and iresnet14-half."""
+    backbone: str = "iresnet18"
+    """iresnet18, 34, 50, 100; for small sets and processors iresnet10-half and iresnet14-half; sphereface4,
+    10, 20, 36, 64, the papers' CNNs, which have no batch norm and start harder."""
     embedding_dim: int = 512
     """Numbers in an embedding."""
 
@@ -166,7 +166,7 @@ class HeadConfig:
     wire_precision: Literal["float32", "bfloat16"] = "float32"
     """What embeddings and their gradients travel between ranks as."""
     workspace_mib: float = 512.0
-    """MiB of a step beyond centres and momentum; exponentials that do not fit are made a second time."""
+    """MiB of a step beyond centres and momentum, per rank; exponentials that do not fit are made twice."""
 
     def __post_init__(self) -> None:
         if self.margin is not None and not 0 <= self.margin < math.inf:
@@ -205,7 +205,7 @@ class TrainingConfig:
     """Length of the run in passes over the set; give this or steps."""
     seed: int = 0
     """First weights, order of the images and their augmentation are functions of it."""
-    clip_norm: float = 0.0
+    clip_norm: float = 5.0
     """Largest norm of the backbone's gradient, longer ones are shortened; 0 is off."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the backbone computes in; weights, optimiser and head stay float32."""

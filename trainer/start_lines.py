@@ -8,6 +8,7 @@ from data_pipeline.sets.notes import notes_on
 from trainer.classifier import theory_warnings
 from trainer.device import note_on_device
 from trainer.job import Job
+from trainer.recipe import told
 
 
 def start_lines(job: Job, ranges: list[tuple[int, int]]) -> Iterator[str]:
@@ -23,6 +24,8 @@ def start_lines(job: Job, ranges: list[tuple[int, int]]) -> Iterator[str]:
     for rank, (first, last) in enumerate(ranges):
         owned = f"classes {first}–{last - 1}" if last > first else "no class"
         yield f"rank {rank}: {owned} of {job.model.num_classes}"
+    if defaults := told(job.config, job.images_a_step, job.total_steps):
+        yield defaults
     notes = [*notes_on(job.dataset), *theory_warnings(job.config, job.model.num_classes), *job.notes]
     for note in filter(None, [note_on_device(job.config, job.device), *notes]):
         yield f"note: {note}"

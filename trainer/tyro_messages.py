@@ -86,8 +86,13 @@ def sentence(section: str, complaint: str) -> str:
     return f"--{prefix}{first.replace('_', '-')} {rest}" if rest.startswith("must ") else complaint
 
 
+_ONE_NUMBER = {"FLOAT": "a number", "INT": "a whole number"}
+
+
 def _no_type(match: re.Match[str], message: Message) -> str:
     name, expected, found = match.groups()
+    if one := _ONE_NUMBER.get(expected.removeprefix("{None}|")):
+        return f"{name}: expected {one}, got {found.strip('[]')}"
     return f"{name}: expected {_plain(expected)}, got {_plain(found)}"
 
 

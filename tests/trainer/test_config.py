@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trainer.config import load_config, to_toml
 from trainer.errors import SettingsError
+from trainer.recipe import settled
 
 BASE = ["--run", "/r", "--data.train", "/d", "--training.steps", "5"]
 
 
-def test_defaults_are_the_papers() -> None:
+def test_defaults_are_the_papers_but_for_the_backbone() -> None:
     config = load_config(BASE)
     assert (config.head.loss, config.head.margin, config.head.scale) == ("cosface", None, None)
-    assert (config.optim.lr, config.optim.momentum, config.optim.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (config.optim.lr, config.optim.momentum, config.optim.weight_decay) == (None, 0.9, 5e-4)
+    assert settled(config.optim, 512, 28_000) == replace(config.optim, lr=0.1, warmup_steps=1000)
+    assert (config.training.clip_norm, config.model.backbone) == (5.0, "iresnet18")
     assert config.data.augment.flip
 
 
@@ -58,6 +62,11 @@ def test_run_toml_does_not_go_on_in_its_own_folder_unasked(tmp_path: Path) -> No
         )
         assert load_config(["--config", str(file), "--run", str(tmp_path)]).run == tmp_path
         assert load_config(["--config", str(file), "--run=new"]).run == Path("new")
+    start = tmp_path / "starts" / "0001-step-00000000.toml"
+    start.parent.mkdir()
+    start.write_text(text)
+    with pytest.raises(SettingsError, match=f"; {start} is of a run that .*: --run {tmp_path} goes"):
+        load_config(["--config", str(start)])
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ def rates(config: OptimConfig, total: int) -> list[float]:
 
 
 def test_the_papers_schedule() -> None:
-    config = OptimConfig(lr=0.1)
+    config = OptimConfig(lr=0.1, warmup_steps=0)
     changes = {0: 0.1, 15_999: 0.1, 16_000: 0.01, 23_999: 0.01, 24_000: 0.001, 27_999: 0.001}
     for step, lr in changes.items():
         assert learning_rate(config, step, 28_000) == pytest.approx(lr)
 
 
 def test_milestones_as_steps() -> None:
-    config = OptimConfig(lr=1.0, milestones=(2, 0.5), decay=0.5)
+    config = OptimConfig(lr=1.0, milestones=(2, 0.5), decay=0.5, warmup_steps=0)
     assert rates(config, 8) == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
 
 
@@ -32,7 +32,7 @@ def test_cosine_with_warm_up() -> None:
 
 
 def test_constant() -> None:
-    assert set(rates(OptimConfig(lr=0.3, schedule="constant"), 10)) == {0.3}
+    assert set(rates(OptimConfig(lr=0.3, schedule="constant", warmup_steps=0), 10)) == {0.3}
 
 
 def test_warm_up_longer_than_the_run() -> None:

@@ -24,6 +24,8 @@ class Head:
     """How far, with so many words of help that the box of the message has several lines of it in any case."""
     batch_size: int = 3
     size: tuple[int, int] | None = None
+    scale: float | None = None
+    threads: int | None = None
     pair: tuple[int, int] = (1, 1)
     points: tuple[float, ...] = ()
     loss: Literal["cosface", "softmax"] = "cosface"
@@ -59,6 +61,8 @@ CASES = [
     ([*GIVEN, "--head.margin", "a"], "--head.margin: expected a number, got 'a'"),
     ([*GIVEN, "--head.batch-size", "1.5"], "--head.batch-size: expected a whole number, got '1.5'"),
     ([*GIVEN, "--head.size", "112"], "--head.size: expected None or INT INT, got 112"),
+    ([*GIVEN, "--head.scale", "x"], "--head.scale: expected a number, got 'x'"),
+    ([*GIVEN, "--head.threads", "1.5"], "--head.threads: expected a whole number, got '1.5'"),
     ([*GIVEN, "--head.pair", "1", "b"], "--head.pair: expected INT INT, got 1 b"),
     ([*GIVEN, "--head.points", "1", "x"], "--head.points: expected FLOAT …, got 1 x"),
     ([*GIVEN, "--head.margin", "-1e-1"], "--head.margin must be 0 or more, got -0.1"),

@@ -34,7 +34,9 @@ SETTINGS = {
     "head.scale": "16",
     "optim.lr": "0.05",
     "optim.schedule": "constant",
+    "optim.warmup-steps": "0",
     "training.steps": "20",
+    "training.clip-norm": "0",
     "device": "cpu",
     "deadlines.step": "3000",
 }

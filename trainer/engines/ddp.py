@@ -54,7 +54,7 @@ class DdpEngine:
                 {"params": [w for w in weights if w.ndim > 1], "weight_decay": optim.weight_decay},
                 {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
             ],
-            lr=optim.lr,
+            lr=0.0,  # each step brings its own
             momentum=optim.momentum,
         )
 
