@@ -35,7 +35,7 @@ class EvaluateOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a CUDA device if there is one."""
     batch_size: int = 64
-    """Images embedded at once."""
+    """Images embedded at once; the command is one process, whatever the run's ranks were."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -38,9 +38,9 @@ class HeadBenchOptions:
     ranks: int = 2
     """Ranks, a process each."""
     threads: int = 1
-    """Threads a rank."""
+    """Threads, per rank."""
     batch_size: int = 64
-    """Images a rank."""
+    """Images of a step, per rank."""
     embedding_dim: int = 512
     """Numbers an embedding."""
     of_ranks: int = 0

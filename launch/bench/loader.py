@@ -41,7 +41,7 @@ class LoaderBenchOptions:
     threads: Annotated[tuple[int, ...], arg(metavar="N …")] = (1, 2)
     """Threads that decode, a table section each."""
     batch_size: int = 128
-    """Images a batch."""
+    """Images of a batch; one rank is measured."""
     seconds: float = 4.0
     """How long each is measured in a round."""
     rounds: int = 5
