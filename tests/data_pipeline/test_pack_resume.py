@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from data_pipeline import DatasetError, FaceDataset, pack_work
 from data_pipeline.pack import pack
 from data_pipeline.rendered import render_face
 from data_pipeline.workers import ordered_map
+from launch.cli import main
 from tests.waiting import patience_s
 
 ROOT = Path(__file__).parents[2]
@@ -313,6 +315,17 @@ def test_other_settings_or_images_do_not_go_on(
     report = pack(images, out, size=(48, 48), min_images=1, workers=1, fresh=True)
     assert "p4" in report.identities
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_the_flag_that_is_advised_works_as_it_is_typed(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    _interrupted(images, out, monkeypatch)
+    command = ["pack", str(images), str(out), "--size", "48", "48", "--quality", "90", "--workers", "1"]
+    assert main(command) == 2
+    (advised,) = re.findall(r"give (--\S+) to start again", capsys.readouterr().err)
+    assert main([*command, advised]) == 0
 
 
 def test_a_damaged_work_folder_is_started_again(
