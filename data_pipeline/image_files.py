@@ -55,7 +55,7 @@ class ImageFiles(SourceBase):
         self.folder = Path(folder)
         self._min_images = min_images
         tree = read_tree(self.folder, follow_links=follow_links)
-        files, self.notes = tree.files, tuple(tree.notes)
+        files, self.notes = tree.files, (*tree.left_out, *tree.notes)
         names: list[bytes] = []
         labels: list[int] = []
         self.num_classes = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_pipeline.errors import DatasetError
@@ -20,13 +20,14 @@ LINKS_UPWARDS = "a link to a folder that it lies in"
 
 @dataclass(frozen=True)
 class Tree:
-    """files: [(identity, file)] sorted by both. passed_over: [(path, reason)], sorted. notes: what to know of
-    the tree, a line each.
+    """files: [(identity, file)] sorted by both. passed_over: [(path, reason)], sorted. left_out: a line on
+    those, or none. notes: what else to know of the tree, a line each.
     """
 
     files: list[tuple[str, Path]]
     passed_over: list[tuple[Path, str]]
-    notes: list[str]
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def find_images(images: Path) -> tuple[list[tuple[str, Path]], list[tuple[Path, str]]]:
@@ -72,21 +73,24 @@ def read_tree(images: Path, *, follow_links: bool = False, identity_per_folder: 
     except OSError as error:
         raise DatasetError(f"{error.filename or images}: cannot be read: {error.strerror}") from None
     passed_over = sorted(found.passed_over)
-    notes = left_out(images, passed_over) + _some(images, "folders that are links to elsewhere", elsewhere)
+    told = _left_out(images, passed_over)
+    notes = (
+        [f"{images}: {len(elsewhere)} of its folders lead elsewhere: {min(elsewhere)}"] if elsewhere else []
+    )
     if not files:
         raise DatasetError(
             f"{images}: holds no images in sub-folders; expected one sub-folder of images per identity, or a "
             f"list of files and people (`cosface pack {images} OUT --list FILE`)"
-            + "".join(f"; {notes[0]}" for _ in notes[:1])
+            + "".join(f"; {line}" for line in told)
         )
     files.sort()
     if not identity_per_folder:
         names = sorted({name for name, _ in files})
         notes += check_levels(images, names, found.folders) + check_shards(images, files)
-    return Tree(files, passed_over, notes)
+    return Tree(files, passed_over, told, notes)
 
 
-def left_out(images: Path, passed_over: list[tuple[Path, str]]) -> list[str]:
+def _left_out(images: Path, passed_over: list[tuple[Path, str]]) -> list[str]:
     """One line, or none, on what lies in the tree and is no part of the set.
 
     Other files than images that lie beside the folders are not worth it.
@@ -102,10 +106,6 @@ def left_out(images: Path, passed_over: list[tuple[Path, str]]) -> list[str]:
         f"{images}: left out: "
         + "; ".join(f"{count} × {reason} (such as {examples[reason]})" for reason, count in kinds.items())
     ]
-
-
-def _some(images: Path, what: str, examples: list[str]) -> list[str]:
-    return [f"{images}: {len(examples)} {what}: {examples[0]}" for _ in examples[:1]]
 
 
 def fingerprint(images: Path, files: list[tuple[str, Path]]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.errors import DatasetError
-from data_pipeline.image_tree import Tree, left_out
+from data_pipeline.image_tree import Tree
 from data_pipeline.images.names import SUFFIXES
 from data_pipeline.sets.files_by_name import OUTSIDE, FilesByName
 
@@ -89,14 +89,11 @@ def read_list(file: Path, images: Path, *, follow_links: bool = False) -> tuple[
         elif taken.setdefault(path, (identity, number))[0] != identity:
             before, first = taken[path]
             raise DatasetError(f"{where}: {name} is of {identity} here and of {before} in line {first}")
-    return _tree(images, folder, taken, missing), hashlib.sha256(content).hexdigest()
+    return _tree(folder, taken, missing), hashlib.sha256(content).hexdigest()
 
 
 def _tree(
-    images: Path,
-    folder: FilesByName,
-    taken: dict[Path, tuple[int | str, int]],
-    missing: Sequence[tuple[Path, str]],
+    folder: FilesByName, taken: dict[Path, tuple[int | str, int]], missing: Sequence[tuple[Path, str]]
 ) -> Tree:
     known = {path for path, _ in folder.found.passed_over}
     passed_over = folder.found.passed_over + [entry for entry in missing if entry[0] not in known]
@@ -106,7 +103,7 @@ def _tree(
     ordered = sorted(
         ((identity if numbers else str(identity), path) for path, (identity, _) in taken.items()),
     )
-    return Tree([(str(name), path) for name, path in ordered], passed_over, left_out(images, passed_over))
+    return Tree([(str(name), path) for name, path in ordered], passed_over)
 
 
 def _layout(file: Path, lines: Sequence[tuple[int, str]], folder: FilesByName) -> Layout:

@@ -156,7 +156,7 @@ def test_people_whose_files_have_numbers_are_no_shards(tmp_path: Path, pattern: 
         }
         _write(tmp_path / "set" / pattern.format(person=person, name=NAMES[person], view=view, **fields))
     tree = read_tree(tmp_path / "set")
-    assert (len(tree.files), tree.notes) == (PEOPLE * VIEWS, [])
+    assert (len(tree.files), tree.left_out, tree.notes) == (PEOPLE * VIEWS, [], [])
 
 
 SIDE_FILES = {
@@ -187,7 +187,9 @@ def test_side_files_are_left_out_and_said_once(tmp_path: Path, capsys: pytest.Ca
     report = inspect_dataset(images)
     assert (report.num_images, report.num_classes, report.notes) == (PEOPLE * VIEWS, PEOPLE, (note,))
     assert pack(PackOptions(images=images, out=tmp_path / "out", workers=1)) == 0
-    assert f"{PEOPLE * VIEWS} images of {PEOPLE} identities" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{PEOPLE * VIEWS} images of {PEOPLE} identities" in printed
+    assert printed.count("left out") == 1
     left_out = (tmp_path / "out" / "skipped.csv").read_text().splitlines()[1:]
     assert len(left_out) == 51
 
@@ -252,7 +254,7 @@ def test_linked_folders_of_people_are_followed_and_said(tmp_path: Path) -> None:
     tree = read_tree(part)
     assert sum(name == "Person_A" for name, _ in tree.files) == VIEWS
     assert [path.name for path, _ in tree.passed_over] == ["link.jpg"]
-    assert f"{part}: 1 folders that are links to elsewhere: Person_A is {whole / 'Person_A'}" in tree.notes
+    assert f"{part}: 1 of its folders lead elsewhere: Person_A is {whole / 'Person_A'}" in tree.notes
 
 
 def test_all_being_links_out_is_said(tmp_path: Path) -> None:
