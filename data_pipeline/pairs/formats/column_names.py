@@ -18,7 +18,10 @@ _SAME = (
     ),
     *("ground_truth", "gt", "y"),
 )
-_DIFFERENT = ("different", "is_different", "mismatch", "is_mismatch", "impostor", "is_impostor")
+_DIFFERENT = (
+    *("different", "is_different", "diff", "is_diff", "not_same", "mismatch", "is_mismatch", "impostor"),
+    *("is_impostor", "imposter", "is_imposter", "negative", "is_negative"),
+)
 _FOLD = (
     "fold",
     "folds",

@@ -32,22 +32,26 @@ class Columns:
 
 
 def find_columns(header: list[str] | None, body: Sequence[Row], lookup: Lookup) -> Columns | None:
-    """The columns of rows of one width; None if there are no two of images and one of labels."""
+    """The columns of rows of one width; None if there are no two of images and one of labels.
+
+    header: a first line of words, of whatever width; a title over the rows names no columns.
+    """
     width = len(body[0].fields)
     if not 3 <= width <= MAX_COLUMNS:
         return None
     columns = [[row.fields[place] for row in body] for place in range(width)]
-    named = label_column(header) if header else None
-    labels = (
-        [named[0]] if named else [place for place in range(width) if _share_of_labels(columns[place]) >= 0.5]
-    )
+    names = header if header and len(header) == width else None
+    named = label_column(names) if names else None
+    fold = fold_column(names) if names else None
+    labels = [named[0]] if named else _labels(columns, fold, alone=header is not None)
     looks = [_looks(column, lookup) for column in columns]
-    ways = _ways(path_columns(header) if header else [], width, labels)
+    ways = _ways(path_columns(names) if names else [], width, labels)
     if not ways:
         return None
     # Of equally good ones the first.
     way = max(ways, key=lambda way: min(looks[way[0]], looks[way[1]]))
-    fold = fold_column(header) if header else _fold(columns, way)
+    if names is None:
+        fold = _fold(columns, way)
     return Columns(width, *way, fold, named is None or named[1])
 
 
@@ -58,6 +62,19 @@ def rival_label(columns: Columns, body: Sequence[Row]) -> int | None:
         return None
     column = [row.fields[other] for row in body]
     return other if _share_of_labels(column) == 1 and len(set(column)) > 1 else None
+
+
+def _labels(columns: list[list[str]], fold: int | None, *, alone: bool) -> list[int]:
+    """Columns that may be the label. alone: under a header that does not name it, it must be the only one
+    that holds both kinds, or the only one at all."""
+    labels = [
+        place for place, column in enumerate(columns) if place != fold and _share_of_labels(column) >= 0.5
+    ]
+    if not alone:
+        return labels
+    kinds = [{label.same for field in column if (label := read_label(field))} for column in columns]
+    both = [place for place in labels if len(kinds[place]) == 2]
+    return next((places for places in (both, labels) if len(places) == 1), [])
 
 
 def _ways(named: list[tuple[int, int]], width: int, labels: list[int]) -> list[Way]:
@@ -99,7 +116,7 @@ def _fold(columns: list[list[str]], way: Way) -> int | None:
     repeated = [
         (kinds[place], place)
         for place in range(last + 1)
-        if place not in way and _share_of_whole(columns[place]) == 1
+        if place not in way and _share_of_whole(columns[place]) >= 0.9
         and 1 < kinds[place] <= min(MAX_FOLDS, rows // 2)
     ]  # fmt: skip
     return min(repeated)[1] if repeated else None

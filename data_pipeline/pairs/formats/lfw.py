@@ -31,7 +31,7 @@ class ListedPair:
 
 def guess(path: Path, rows: list[Row], lookup: Lookup) -> tuple[float, list[NamedPair]]:
     """The share of rows that are pairs of this form, and these pairs."""
-    body = without_row_numbers(rows[_is_counted(rows) :])
+    body = without_row_numbers(rows[_is_counted(rows) :], lookup)
     found = [(row.line, pair) for row in body if (pair := _pair(row.fields)) is not None]
     return len(found) / max(1, len(body)), [_named(path, line, pair) for line, pair in found]
 
@@ -54,7 +54,7 @@ def read_lfw_pairs(path: Path) -> list[ListedPair]:
 def _parse(path: Path, rows: list[Row], lookup: Lookup) -> list[tuple[int, ListedPair]]:
     if not rows or _is_counted(rows):
         return _parse_counted(path, rows)
-    rows = without_row_numbers(rows)
+    rows = without_row_numbers(rows, lookup)
     if _pair(rows[0].fields) is None and may_be_header(rows[0].fields, lookup):
         rows = rows[1:]
     pairs = []

@@ -53,14 +53,14 @@ def parse(path: Path, rows: list[Row], lookup: Lookup) -> list[NamedPair]:
 def _columns(rows: list[Row], lookup: Lookup) -> tuple[Columns | None, list[Row]]:
     """The columns, None if there are no such, and the rows without a header."""
     starts_with_header = bool(rows) and may_be_header(rows[0].fields, lookup)
-    rows = without_row_numbers(rows)
+    rows = without_row_numbers(rows, lookup)
     header = rows[0].fields if starts_with_header else None
     body = rows[1:] if header else rows
     width = width_of(body)
     regular = [row for row in body if len(row.fields) == width]
     if not regular:
         return None, body
-    has_names = header is not None and len(header) == width and any(not field.isdigit() for field in header)
+    has_names = header is not None and any(field and not field.isdigit() for field in header)
     columns = find_columns(header if has_names else None, regular, lookup)
     if header and columns and not _is_header(header, columns, regular):
         return find_columns(None, regular, lookup), rows

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.errors import PairSetError
-from data_pipeline.pairs.reading import detect_format, read_pairs
+from data_pipeline.pairs.finder import ImageFinder
+from data_pipeline.pairs.reading import detect_format, read_list, read_pairs
 from tests.data_pipeline.pairs.handed_out import (
     FORMS,
     PEOPLE,
@@ -29,9 +30,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_images(tmp_path_factory.mktemp("set") / "images")
 
 
-def _read(tmp_path: Path, images: Path, content: str | bytes) -> Expected:
+def _written(tmp_path: Path, content: str | bytes) -> Path:
     file = tmp_path / "pairs.txt"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return file
+
+
+def _read(tmp_path: Path, images: Path, content: str | bytes) -> Expected:
+    file = _written(tmp_path, content)
     return [
         (str(pair.first.relative_to(images)), str(pair.second.relative_to(images)), pair.same, pair.fold)
         for pair in read_pairs(file, images)
@@ -120,6 +126,10 @@ def test_people_called_by_numbers_in_lfws_form(tmp_path: Path) -> None:
         ("1.0 and 0.0", lambda line: line.replace(" 1.0", " 2").replace(" 0.0", " 2")),
         ("1.0 and 0.0", lambda line: line.rsplit(" ", 1)[0]),
         ("1.0 and 0.0", lambda line: line.split(" ", 1)[1]),
+        ("fold before, as YTF's", lambda line: line.split(", ", 1)[1].rjust(80, ",")),
+        ("fold before, as YTF's", lambda line: "," + line.split(",", 1)[1]),
+        ("true and false", lambda line: line.replace("2.jpg", "2\t.jpg").replace("3.jpg", "3\t.jpg")),
+        ("yes and no", lambda line: line.replace(".jpg ", ".jpg ,").rsplit(".jpg", 1)[0]),
         ("yes and no", lambda line: line.replace("yes", "yse").replace(" no", " on")),
         ("same and different, no header", lambda line: line + ",more,fields"),
         ("RFW, no header", lambda line: line.rsplit("\t", 1)[0] + "\tx"),
@@ -162,6 +172,17 @@ def test_a_fold_that_the_header_names_and_that_is_none(tmp_path: Path, images: P
     )
     with pytest.raises(PairSetError, match="line 2: expected two paths"):
         _read(tmp_path, images, text.replace("\n1,", "\nfirst,"))
+
+
+def test_a_header_that_does_not_name_the_label(tmp_path: Path, images: Path) -> None:
+    header, rows = ["one", "two", "verdict"], [[a, b, int(same)] for a, b, same, _ in expected()]
+    assert _read(tmp_path, images, table([header, *rows])) == expected(False)
+    assert _read(tmp_path, images, "Pairs of the set, in its order\n" + table(rows)) == expected(False)
+    folded = [[*row, fold - 1] for row, (*_, fold) in zip(rows, expected(), strict=True)]
+    assert _read(tmp_path, images, table([[*header, "fold"], *folded])) == expected()
+    numbers = [[*row, n % 2] for n, row in enumerate(rows)]
+    with pytest.raises(PairSetError, match=r"expected two paths and 1 .* in columns of their own"):
+        read_list(_written(tmp_path, table([[*header, "x"], *numbers])), ImageFinder(images), "list")
 
 
 def test_two_columns_that_may_be_the_label(tmp_path: Path, images: Path) -> None:
