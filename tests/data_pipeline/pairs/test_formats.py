@@ -145,6 +145,27 @@ def test_an_aligned_copy_of_cfp_may_start_below(tmp_path: Path) -> None:
     assert pairs[0].second == tmp_path / "aligned" / "001" / "profile" / "02.jpg"
 
 
+@pytest.mark.parametrize("suffix", [".JPG", ".PNG", ".jpeg"])
+def test_cfps_images_may_have_another_suffix(tmp_path: Path, suffix: str) -> None:
+    root = tmp_path / "cfp-dataset"
+    _cfp(root)
+    for file in list(root.glob("Data/Images/*/*/*.jpg")):
+        file.rename(file.with_suffix(suffix))
+    pairs = read_pairs(root / "Protocol" / "Split" / "FP", root)
+    assert len(pairs) == 40
+    assert pairs[0].first == root / "Data" / "Images" / "001" / "frontal" / f"01{suffix}"
+
+
+def test_cfps_images_lie_in_the_folder_too(tmp_path: Path) -> None:
+    root, split = tmp_path / "cfp-dataset", tmp_path / "cfp-dataset" / "Protocol" / "Split" / "FP"
+    _cfp(root)
+    (root / "Data" / "Images").rename(tmp_path / "elsewhere")
+    (root / "Data" / "Images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PairSetError, match=r"Pair_list_F\.txt: line 1: .* lies outside"):
+        read_pairs(split, root)
+    assert len(read_pairs(split, root, outside=True)) == 40
+
+
 def test_what_is_wrong_with_cfp_is_one_line(tmp_path: Path) -> None:
     root = tmp_path / "cfp-dataset"
     _cfp(root)

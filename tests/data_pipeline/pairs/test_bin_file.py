@@ -1,6 +1,7 @@
+"""insightface's `.bin`: read without being unpickled, written as it is read there."""
+
 from __future__ import annotations
 
-import io
 import pickle
 import struct
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.decode import decode_image
 from data_pipeline.errors import PairSetError
-from data_pipeline.pairs import PairSet, build_pairs, read_bin, read_lfw_pairs, write_bin
+from data_pipeline.pairs import PairSet, read_bin, write_bin
 
 IMAGES = [bytes([255, 216, number]) * 5 for number in range(8)]
 SAME = [True, False, True, False]
@@ -180,116 +181,3 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, place: int, byte: int
     except PairSetError:
         return
     assert len(pairs.images) == 2 * len(pairs)
-
-
-LIST = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t3\nBob\t1\t2\nBob\t2\tAnn\t10\n"
-
-
-def test_lfw_lists_are_read(tmp_path: Path) -> None:
-    (tmp_path / "pairs.txt").write_text(LIST)
-    pairs = read_lfw_pairs(tmp_path / "pairs.txt")
-    assert [
-        (p.first_name, p.first_number, p.second_name, p.second_number, p.same, p.fold) for p in pairs
-    ] == [
-        ("Ann", 1, "Ann", 2, True, 1),
-        ("Ann", 1, "Bob", 3, False, 1),
-        ("Bob", 1, "Bob", 2, True, 2),
-        ("Bob", 2, "Ann", 10, False, 2),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "line 1: expected LFW's header"),
-        ("Ann 1 2 3 4\n", "line 1: expected 'name n1 n2'"),
-        ("Ann 1 2\nAnn x 2\n", "line 2: expected 'name n1 n2'"),
-        ("Ann 1 2\nAnn 1 Ann 2\n", "line 2: a different pair of one person"),
-        ("0\t5\n", "line 1: expected LFW's header"),
-        (LIST.replace("2\t1\n", "2\t2\n"), "line 1: the header promises 8 pairs"),
-        (
-            LIST.replace("Ann\t1\t2", "Ann\t1"),
-            r"line 2: expected 'name n1 n2' \(a same pair\), got 'Ann\\t1'",
-        ),
-        (LIST.replace("Ann\t1\tBob\t3", "Ann\t1\tBob"), "line 3: expected 'name1 n1 name2 n2'"),
-        (LIST.replace("Bob\t3", "Bob\tx"), "line 3: expected 'name1 n1 name2 n2'"),
-        (LIST.replace("Bob\t1\t2", "../Bob\t1\t2"), "line 4: '../Bob' is no name"),
-    ],
-)
-def test_a_wrong_list_names_its_line(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "pairs.txt").write_text(text)
-    with pytest.raises(PairSetError, match=rf"pairs\.txt: {message}"):
-        read_lfw_pairs(tmp_path / "pairs.txt")
-
-
-@pytest.mark.real_faces
-def test_lfws_own_lists_are_read(shared_data: Path) -> None:
-    pairs = read_lfw_pairs(shared_data / "lfw" / "pairs.txt")
-    assert len(pairs) == 6000
-    assert [sum(p.same for p in pairs if p.fold == fold) for fold in range(1, 11)] == [300] * 10
-    assert len(read_lfw_pairs(shared_data / "lfw" / "pairsDevTrain.txt")) == 2200
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    for name, numbers in (("Ann", (1, 2, 10)), ("Bob", (1, 2, 3))):
-        for number in numbers:
-            path = tmp_path / "people" / name / f"{name}_{number:04d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(
-                str(path), np.full((20, 20, 3), 10 * number + (100 if name == "Bob" else 0), np.uint8)
-            )
-    (tmp_path / "pairs.txt").write_text(LIST)
-    return tmp_path / "people"
-
-
-def _greys(path: Path) -> list[int]:
-    decoded = [decode_image(image) for image in read_bin(path).images]
-    return [round(float(image.mean()), -1) // 1 for image in decoded if image is not None]
-
-
-def test_pairs_are_built_of_a_list_and_images(people: Path, tmp_path: Path) -> None:
-    report = build_pairs(tmp_path / "pairs.txt", people, tmp_path / "out.bin", size=(32, 24), workers=1)
-    assert (report.num_pairs, report.num_images, report.faceless) == (4, 6, [])
-    assert _greys(tmp_path / "out.bin") == [10, 20, 10, 130, 110, 120, 120, 100]
-    pairs = read_bin(tmp_path / "out.bin")
-    assert pairs.same == [True, False, True, False]
-    assert decode_image(pairs.images[0]).shape == (32, 24, 3)  # type: ignore[union-attr]
-    build_pairs(tmp_path / "pairs.txt", people, tmp_path / "two.bin", fold=2, workers=1)
-    assert _greys(tmp_path / "two.bin") == [110, 120, 120, 100]
-
-
-def test_building_pairs_says_what_is_missing(people: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.bin"
-    with pytest.raises(PairSetError, match=r"pairs\.txt: has folds 1 to 2, got fold 3"):
-        build_pairs(tmp_path / "pairs.txt", people, out, fold=3)
-    with pytest.raises(PairSetError, match="nowhere: no such folder"):
-        build_pairs(tmp_path / "pairs.txt", tmp_path / "nowhere", out)
-    (people / "Ann" / "Ann_0002.png").write_text("no image")
-    with pytest.raises(PairSetError, match=r"Ann_0002\.png: no image that can be decoded"):
-        build_pairs(tmp_path / "pairs.txt", people, out, workers=1)
-    (people / "Ann" / "Ann_0010.png").unlink()
-    with pytest.raises(PairSetError, match=r"Ann_0010\.jpg: no such file"):
-        build_pairs(tmp_path / "pairs.txt", people, out)
-    assert not out.exists()
-
-
-@pytest.mark.mtcnn
-def test_a_pair_without_a_found_face_is_kept(people: Path, tmp_path: Path) -> None:
-    report = build_pairs(tmp_path / "pairs.txt", people, tmp_path / "out.bin", align="mtcnn", workers=1)
-    assert report.num_pairs == 4
-    assert len(report.faceless) == 6
-
-
-@pytest.mark.mtcnn
-@pytest.mark.real_faces
-def test_a_fold_of_lfw_is_aligned(shared_data: Path, tmp_path: Path) -> None:
-    lfw = shared_data / "lfw"
-    report = build_pairs(
-        lfw / "pairs.txt", lfw / "images", tmp_path / "f.bin", fold=10, align="mtcnn", workers=2
-    )
-    assert (report.num_pairs, report.faceless) == (600, [])
-    same = np.array(read_bin(tmp_path / "f.bin").same)
-    assert same.reshape(10, 60).sum(axis=1).tolist() == [30] * 10
-    buffer = io.BytesIO((tmp_path / "f.bin").read_bytes())
-    assert len(pickle.load(buffer, encoding="bytes")[0]) == 1200
