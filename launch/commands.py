@@ -37,14 +37,20 @@ def launch_local(argv: list[str]) -> int:
     options = parse(LocalOptions, own, prog="cosface launch local", description=LocalOptions.__doc__)
     job = training_job(options, training)
 
-    from trainer.config import check, load_config
+    from trainer.stop import EXIT_STOPPED, StopAsked, StopRequest
 
-    config = load_config(training)
-    check(config, world_size=options.processes)
+    with StopRequest() as stop:
+        try:
+            with stop.heard_at_once():
+                from launch.torchrun import run
+                from trainer.config import check, load_config
 
-    from launch.torchrun import run
-
-    return run(job, run_folder=Path(config.run))
+                config = load_config(training)
+                check(config, world_size=options.processes)
+        except StopAsked:
+            print("cosface: stopped before the ranks were started; the same command starts again")
+            return EXIT_STOPPED
+        return run(job, run_folder=Path(config.run))
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:

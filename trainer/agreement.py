@@ -18,8 +18,9 @@ from trainer.errors import TrainerInputError, not_written
 from trainer.ranks import Ranks
 from trainer.settings import Config
 
-OWN_TO_A_RANK = ("--run", "--data.threads", "--device")
-"""Settings in which ranks may differ: a folder may be mounted elsewhere, a machine may be of another kind."""
+OWN_TO_A_RANK = ("--run", "--data.train", "--data.threads", "--device")
+"""Settings in which ranks may differ: a folder may be mounted elsewhere, a machine may be of another kind.
+Whether the folders hold the same is found out by what is in them."""
 PACKAGES = ("cosface", "torch", "numpy")
 """What computes weights, centres, order and augmentation; another version may do so to other bits."""
 _PATIENCE_S = 15.0

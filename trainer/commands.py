@@ -10,6 +10,7 @@ from trainer.config import load_config
 from trainer.deadlines import DeadlinesConfig
 from trainer.device import choose_device
 from trainer.errors import RankLost, StepFailed, TrainerInputError, TrainingFailed
+from trainer.failed_alone import OUT_OF_MEMORY, in_words
 from trainer.loop import train as run_training
 from trainer.meeting import joined, tell_others
 from trainer.ranks import INPUT_ERRORS, FailedElsewhere, Ranks, ranks_from_environment
@@ -49,6 +50,8 @@ def train(argv: list[str], stop: StopRequest | None = None) -> int:
         return failed.exit_code
     except StopAsked:
         return EXIT_STOPPED
+    except OUT_OF_MEMORY as error:  # outside of a step
+        raise _with_rank(TrainingFailed(f"no memory left: {in_words(error)}"), ranks) from error
     except (*INPUT_ERRORS, TrainingFailed) as error:
         raise _with_rank(error, ranks) from error
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import socket
-import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,7 +17,6 @@ from data_pipeline.loader import Batch, TrainLoader
 from data_pipeline.order import Order
 from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
 from data_pipeline.source import ImageSource
-from partial_fc.errors import CollectiveError
 from trainer.agreement import versions
 from trainer.backbones import make_backbone
 from trainer.check import check_same_model, check_same_set, describe_model
@@ -36,11 +32,12 @@ from trainer.checkpoint import (
 from trainer.data import make_batching, make_loader, make_order, open_set
 from trainer.device import own_share_of_cores
 from trainer.engines import Engine, make_engine
-from trainer.errors import StepFailed, TrainingFailed
+from trainer.errors import TrainingFailed
 from trainer.evaluation.embed import Embed
+from trainer.failed_alone import failing_alone
 from trainer.metrics import Stopwatch
 from trainer.objective import Objective, make_objective
-from trainer.ranks import INPUT_ERRORS, FailedElsewhere, Ranks
+from trainer.ranks import Ranks
 from trainer.recipe import settled
 from trainer.resumed import notes_on
 from trainer.schedule import OptimConfig, learning_rate
@@ -140,12 +137,8 @@ class Job:
 
         Raises StepFailed for whatever this rank meets alone, such as no memory left.
         """
-        try:
+        with failing_alone(self.step + 1, self.ranks):
             return self._train_step(batch)
-        except (TrainingFailed, FailedElsewhere, CollectiveError, torch.distributed.DistError, *INPUT_ERRORS):
-            raise
-        except Exception as error:
-            raise self._failed_alone(error) from error
 
     def _train_step(self, batch: Batch) -> StepResult:
         lr = learning_rate(self.optim, self.step, self.total_steps)
@@ -235,16 +228,6 @@ class Job:
             return training.steps
         end = round((training.epochs or 0) * self.order.epoch_length)
         return self.step + self.batching.steps_until(self.position, end)
-
-    def _failed_alone(self, error: Exception) -> StepFailed:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        words = next(iter(str(error).splitlines()), "")[:300]
-        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        hint = "; a smaller --data.batch-size needs less memory" if out_of_memory else ""
-        return StepFailed(
-            f"step {self.step + 1}, rank {self.ranks.rank} on {socket.gethostname()}: "
-            f"{type(error).__name__}: {words} ({Path(at.filename).name}:{at.lineno}){hint}"
-        )
 
     def _fail(self, loss: float, images: Tensor, embeddings: Tensor) -> None:
         """Find the rank and the place where the numbers went wrong, and raise on all ranks."""

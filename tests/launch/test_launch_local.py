@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from launch.commands import launch_local
 from tests.launch.test_torchrun import alive
 from tests.trainer.tiny import CLASSES, ENDLESS, arguments, losses, wait_for_step, write_tiny_set
 from tests.waiting import patience_s, until
 from trainer.checkpoint import checkpoint_steps
+from trainer.stop import SIGNALS
 
 pytestmark = pytest.mark.dali
 
@@ -158,4 +160,14 @@ def test_wrong_input_is_one_line_and_leaves_no_run(
     assert complaint.startswith(
         "cosface: --data.batch-size 1000: 2 rank(s) with batches of 1000 images take 2000 "
     )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_request_to_stop_in_the_checks_starts_no_rank(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("trainer.config.check", lambda *args, **more: os.kill(os.getpid(), number))
+    monkeypatch.setattr("launch.torchrun.run", lambda *args, **more: pytest.fail("ranks were started"))
+    assert launch_local(["--processes", "2", "--", *arguments(tmp_path / "run", data, 8)]) == 75
     assert not (tmp_path / "run").exists()

@@ -27,7 +27,7 @@ DIFFERENT = {
     "--data.augment.shift": ["--data.augment.shift", "0.125"],
     "--evaluation.verification": ["--evaluation.verification", "a.bin", "b.bin"],
 }
-OWN = ["--run", "elsewhere", "--data.threads", "3", "--device", "cpu"]
+OWN = ["--run", "elsewhere", "--data.train", "there", "--data.threads", "3", "--device", "cpu"]
 
 
 def settings_compared() -> list[str]:
