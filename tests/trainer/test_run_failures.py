@@ -75,11 +75,11 @@ def test_a_damaged_record_ends_all_ranks_and_one_says_why(tmp_path: Path) -> Non
     content[at : at + 4] = b"none"
     rec.write_bytes(content)
     with pytest.raises(TooManyDamaged):
-        alone(arguments(tmp_path / "alone", data, 9, "--log.every", "1"))
+        alone(arguments(tmp_path / "alone", data, 9, "--data.max-damaged", "0"))
     # No step is lost: the batches before the damaged one were trained on and saved.
     done = events(tmp_path / "alone")[-1]["step"]
     assert list(checkpoint_steps(tmp_path / "alone")) == [done]
-    ended = finish(start(2, arguments(tmp_path / "run", data, 8)))
+    ended = finish(start(2, arguments(tmp_path / "run", data, 8, "--data.max-damaged", "0")))
     assert [code for code, _ in ended] == [2, 2]
     told = [line for _, error in ended for line in error.splitlines() if line.startswith("cosface: ")]
     assert len(told) == 1
