@@ -11,6 +11,7 @@ import numpy.typing as npt
 from data_pipeline.damage import damage
 from data_pipeline.errors import DataInputError
 from data_pipeline.images.formats import HEAD_BYTES, format_of
+from data_pipeline.images.png import without_profile
 from data_pipeline.resampling import resize
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ def decode_image(payload: Payload) -> Images | None:
     import cv2
 
     data = np.frombuffer(payload, dtype=np.uint8)
-    if format_of(data[:HEAD_BYTES].tobytes()) is None:
+    kind = format_of(data[:HEAD_BYTES].tobytes())
+    if kind is None:
         return None
+    if kind == "png":
+        data = np.frombuffer(without_profile(data.tobytes()), dtype=np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     except cv2.error:

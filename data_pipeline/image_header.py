@@ -1,6 +1,8 @@
 """An encoded picture's format and size from its first bytes, before anything is decoded.
 
-A few kilobytes can say that they are 30,000 × 30,000 pixels; whoever decodes them needs gigabytes.
+A few kilobytes can say that they are 30,000 × 30,000 pixels; whoever decodes them needs gigabytes. A JPEG's
+header is read by libjpeg. The others' few lines stay here: Pillow, tried in their place, takes 2 to 9 times
+as long, calls a PNG of 16 bits RGB like one of 8, and writes about damaged TIFFs to standard error.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ import re
 import struct
 from dataclasses import dataclass
 
-_SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+from data_pipeline.images.jpeg import jpeg_header
+
+_CHANNELS = {"Gray": 1, "YCbCr": 3, "RGB": 3, "CMYK": 4, "YCCK": 4}
 _PNM = re.compile(rb"P([1-6])(?:\s+|#[^\r\n]*[\r\n])+(\d{1,9})(?:\s+|#[^\r\n]*[\r\n])+(\d{1,9})\s")
 _PNM_HEADER_BYTES = 4096
 
@@ -56,21 +60,12 @@ def read_header(content: bytes) -> ImageHeader | None:
 
 
 def _jpeg(content: bytes) -> ImageHeader | None:
-    """Walks the segments up to the frame's."""
-    at, exif = 2, False
-    while content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            at += 1 if marker == 0xFF else 2
-            continue
-        (length,) = struct.unpack_from(">H", content, at + 2)
-        if marker in _SOF_MARKERS:
-            bits, height, width, channels = struct.unpack_from(">BHHB", content, at + 4)
-            plain = bits == 8 and channels in (1, 3) and not exif
-            return ImageHeader("jpeg", width, height, channels, plain)
-        exif = exif or marker == 0xE1
-        at += 2 + length
-    return None
+    header = jpeg_header(content)
+    if isinstance(header, str):
+        return None
+    channels = _CHANNELS.get(header.colours, 0)
+    plain = channels in (1, 3) and b"Exif" not in content
+    return ImageHeader("jpeg", header.width, header.height, channels, plain)
 
 
 def _png(content: bytes) -> ImageHeader:

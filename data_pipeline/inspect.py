@@ -28,8 +28,7 @@ def inspect_dataset(
 
     depth: "pixels" decodes each and looks for duplicates, "near" for similar ones too, "headers" does
     neither. num_threads: None is one a processor. 21 bytes an image are held, 29 for "near", and 40 more
-    while duplicates are looked for. While images are decoded, standard error is not the caller's
-    (`complaints.py`).
+    while duplicates are looked for.
 
     Raises DatasetError, PairSetError or RecordError if the set itself cannot be opened; damaged images are
     listed.

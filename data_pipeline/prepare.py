@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 
 from data_pipeline.align import FloatArray, are_apart, crop, process_aligner
-from data_pipeline.damage import too_large
 from data_pipeline.decode import Images, decoded, fit
-from data_pipeline.entropy import missing_data
 from data_pipeline.image_header import ImageHeader, read_header
-from data_pipeline.images.formats import ALLOWED, other_format
+from data_pipeline.images.formats import ALLOWED, other_format, too_large
+from data_pipeline.images.jpeg import missing_data
 
 Alignment = Literal["mtcnn", "landmarks", "none"]
 ALIGNMENTS = ("mtcnn", "landmarks", "none")

@@ -13,6 +13,8 @@ Format = Literal["jpeg", "png", "webp", "bmp", "tiff", "pnm", "jp2"]
 ALLOWED = "JPEG, PNG, WebP, BMP, TIFF, PNM nor JPEG 2000"
 # As many bytes as tell every format.
 HEAD_BYTES = 16
+# What one picture may cost: 100 megapixels are 300 MB decoded.
+MAX_PIXELS = 100_000_000
 
 _STARTS: tuple[tuple[bytes, Format], ...] = (
     (b"\xff\xd8", "jpeg"),
@@ -52,3 +54,10 @@ def format_of(head: bytes) -> Format | None:
 def other_format(head: bytes) -> str | None:
     """What such bytes are instead, with the article, where that is known: "a GIF"."""
     return next((name for at, start, name in _OTHERS if head.startswith(start, at)), None)
+
+
+def too_large(height: int, width: int) -> str | None:
+    """What is wrong with a picture of so many pixels; None if nothing is."""
+    if height * width <= MAX_PIXELS:
+        return None
+    return f"{width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels"

@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 from data_pipeline.damage import damage, is_usual_jpeg
 from data_pipeline.decode import Images, decode_image
+from data_pipeline.image_header import read_header
+from data_pipeline.images.formats import HEAD_BYTES, format_of
 from data_pipeline.images.hand_over import left_to_opencv
-from data_pipeline.inspection.image_header import is_cut_off, read_header
+from data_pipeline.images.jpeg import decode_strictly, jpeg_header
+from data_pipeline.images.png import png_damage
 
 Encoded = npt.NDArray[np.uint8]
 Depth = Literal["headers", "pixels", "near"]
@@ -19,7 +22,6 @@ Depth = Literal["headers", "pixels", "near"]
 
 CANNOT_BE_DECODED = "the image cannot be decoded"
 NO_IMAGE = "the record holds no image"
-CUT_OFF = "the image is cut off: its last bytes are missing"
 
 
 class Look(NamedTuple):
@@ -39,25 +41,38 @@ def look_at(encoded: Encoded, depth: Depth = "pixels") -> Look:
     """Look at one image, as far as `depth` says."""
     if not len(encoded):
         return Look(None, NO_IMAGE)
-    header = read_header(encoded)
-    if is_cut_off(encoded):
-        # The decoder would say so on standard error, or fill it with grey.
-        return Look(None, CUT_OFF if header else CANNOT_BE_DECODED)
     # What a run and a pack pass over is named here too.
-    if reason := damage(encoded):
+    usual = is_usual_jpeg(encoded)
+    if not usual and (reason := damage(encoded)):
         return Look(None, reason)
-    handed_over = None if is_usual_jpeg(encoded) else left_to_opencv(encoded)
-    if header is not None and depth == "headers":
-        return Look((header.height, header.width), handed_over=handed_over)
-    image = decode_image(encoded.data)
-    if image is None:
-        return Look(None, CANNOT_BE_DECODED)
-    size = (image.shape[0], image.shape[1])
+    handed_over = None if usual else left_to_opencv(encoded)
     if depth == "headers":
-        return Look(size, handed_over=handed_over)
+        header = jpeg_header(encoded) if usual else read_header(encoded.tobytes())
+        if isinstance(header, str):
+            return Look(None, header)
+        size = None if header is None else (header.height, header.width)
+        return Look(size, None if size else CANNOT_BE_DECODED, handed_over=handed_over)
+    image = decode_all(encoded)
+    if isinstance(image, str):
+        return Look(None, image)
+    size = (image.shape[0], image.shape[1])
     near = near_hash(image) if depth == "near" else 0
     hashes = _first_bits(file_digest(encoded)), _first_bits(pixel_digest(image))
     return Look(size, None, *hashes, near, handed_over)
+
+
+def decode_all(encoded: Encoded) -> Images | str:
+    """uint8 [H, W, 3] RGB as `decode_image` has it, or what is wrong: also what that would fill with grey."""
+    kind = format_of(encoded[:HEAD_BYTES].tobytes())
+    if kind == "jpeg":
+        image = decode_strictly(encoded)
+        # The same library, but it heeds no orientation and leaves four colours as they are.
+        if isinstance(image, str) or (image.shape[2] == 3 and b"Exif" not in encoded.tobytes()):
+            return image
+    if kind == "png" and (reason := png_damage(encoded.tobytes())):
+        return reason
+    found = decode_image(encoded.data)
+    return CANNOT_BE_DECODED if found is None else found
 
 
 def file_digest(encoded: Encoded) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy.typing as npt
 from data_pipeline.damaged import DamagedRecord
 from data_pipeline.errors import RecordError
 from data_pipeline.image_files import ImageFiles
-from data_pipeline.inspection.complaints import Complaints
 from data_pipeline.inspection.look import Depth, Look, look_at
 from data_pipeline.progress import track
 from data_pipeline.source import ImageSource, Ints, Origin
@@ -116,19 +114,8 @@ def _look_at_batch(
     source: ImageSource, indices: Ints, depth: Depth, threads: ThreadPoolExecutor, scan: Scan
 ) -> list[Look]:
     parts = [indices[at : at + _PER_TASK] for at in range(0, len(indices), _PER_TASK)]
-    # Standard error is the user's again between batches, where progress and errors are written.
-    with nullcontext() if depth == "headers" else Complaints() as complaints:
-        found = threads.map(lambda part: _look_at_part(source, part, depth, scan), parts)
-        looks = [look for part in found for look in part]
-        if complaints is None or complaints.take() is None:
-            return looks
-        # Some image is damaged, though it decodes. Which is known when they are decoded one by one.
-        for place, index in enumerate(indices.tolist()):
-            if looks[place].problem is None:
-                look_at(source.payloads(np.array([index]))[0])
-                if (complaint := complaints.take()) is not None:
-                    looks[place] = looks[place]._replace(problem=f"the decoder says: {complaint}")
-    return looks
+    found = threads.map(lambda part: _look_at_part(source, part, depth, scan), parts)
+    return [look for part in found for look in part]
 
 
 def _look_at_part(source: ImageSource, indices: Ints, depth: Depth, scan: Scan) -> list[Look]:

@@ -23,6 +23,8 @@ from data_pipeline.rendered import render_face, render_jpeg
 from trainer.command_line import parse
 from trainer.errors import TrainerInputError
 
+UNREADABLE = "its image cannot be decoded: its JPEG header cannot be read: it ends early"
+
 
 def picture(number: int, size: tuple[int, int] = (20, 16)) -> np.ndarray:
     coarse = np.random.default_rng(number).integers(0, 255, (6, 5, 3), dtype=np.uint8)
@@ -101,12 +103,12 @@ def test_damaged_images_are_listed(tmp_path: Path) -> None:
         offsets = [dataset.offset(index) for index in range(7)]
     report = inspect_dataset(folder, num_threads=1)
     assert [(*place(record), record.reason) for record in report.damaged] == [
-        (2, offsets[1], 0, "the image cannot be decoded"),
+        (2, offsets[1], 0, UNREADABLE),
         (3, offsets[2], 1, "the record holds no image"),
         (5, offsets[4], 2, "30 x 16 pixels, but 20 x 16 are stated"),
     ]
     assert report.sizes == {(20, 16): 4, (30, 16): 1}
-    assert f"train.rec: record 2 at byte {offsets[1]}, class 0: the image cannot be decoded" in render(report)
+    assert f"train.rec: record 2 at byte {offsets[1]}, class 0: {UNREADABLE}" in render(report)
     assert report.to_json()["damaged"][1] == {
         "file": str(folder / "train.rec"), "key": 3, "offset": offsets[2], "class": 1,
         "reason": "the record holds no image",
@@ -329,7 +331,10 @@ def test_a_pair_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images[9] = images[9][:-50]
     write_bin(tmp_path / "pairs.bin", PairSet(images, [True] * 5))
     assert inspect(InspectOptions(tmp_path / "pairs.bin", fast=True)) == 1
-    assert "pairs.bin: image 9 of pair 4: the image is cut off" in capsys.readouterr().out
+    assert (
+        "pairs.bin: image 9 of pair 4: its image cannot be decoded: libjpeg says: Premature end"
+        in capsys.readouterr().out
+    )
     (tmp_path / "pairs.bin").write_bytes(b"no pickle")
     with pytest.raises(PairSetError):
         inspect_dataset(tmp_path / "pairs.bin")
