@@ -15,8 +15,8 @@ class ImageFinder:
     """Files below `images`, named with or without `images`' own name before them.
 
     A name may lack its suffix or have another one than the file, in capitals or not, and be written in
-    another encoding. outside: files that lie elsewhere are taken too: `../`, absolute paths, links that lead
-    out.
+    another encoding. A person's folder may be a link. outside: other files that lie elsewhere are taken too:
+    `../`, absolute paths, links that lead out.
     """
 
     def __init__(self, images: Path, *, outside: bool = False) -> None:
@@ -52,7 +52,15 @@ class ImageFinder:
         return file
 
     def _is_inside(self, file: Path) -> bool:
-        return os.path.commonpath((self._root, os.path.realpath(file))) == self._root
+        """In the folder itself or, as for packing, in a person's folder that is a link right below it."""
+        real = os.path.realpath(file)
+        if os.path.commonpath((self._root, real)) == self._root:
+            return True
+        parts = file.relative_to(self._images).parts if file.is_relative_to(self._images) else ()
+        if len(parts) < 2 or ".." in parts:
+            return False
+        person = os.path.realpath(self._images / parts[0])
+        return os.path.commonpath((person, real)) == person
 
     def _places(self, image: NamedImage) -> list[str]:
         places = []
