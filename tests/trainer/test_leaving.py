@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.tiny import arguments, finish, start
+from trainer import commands
+from trainer.errors import TrainingFailed
 
 pytestmark = pytest.mark.dali
 LONG = ("--deadlines.start", "3000", "--deadlines.step", "3000", "--deadlines.save", "3000")
@@ -87,3 +89,13 @@ def test_wrong_numbers_of_ranks_are_told_and_the_others_stop_at_once(
     assert [code for code, _ in ended] == [2, 2, 2]
     (line,) = lines(ended)
     assert re.search(words, line), line
+
+
+def test_a_lack_of_memory_outside_of_a_step_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> str:
+        raise MemoryError("Unable to allocate 9 GiB\nfor an array")
+
+    monkeypatch.setattr(commands, "run_training", run)
+    words = ["--run", "r", "--data.train", "d", "--training.steps", "1", "--device", "cpu"]
+    with pytest.raises(TrainingFailed, match=r"^no memory left: MemoryError: Unable to allocate 9 GiB$"):
+        commands.train(words)
