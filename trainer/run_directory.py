@@ -79,8 +79,11 @@ class RunDirectory:
         self.write("run.toml", text)
 
     def rows_of_csv(self, name: str) -> int:
-        """How many rows a table has, its header not counted; 0 if it is not there."""
-        return max(0, len(_text_of(self.folder / name).splitlines()) - 1)
+        """How many rows a table has, its header not counted; 0 if it is not there or cannot be read."""
+        try:
+            return max(0, len(_text_of(self.folder / name).splitlines()) - 1)
+        except OSError:  # told when a row is to be added
+            return 0
 
     def add_to_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Append rows to a table that begins with the header, but for those that it has already."""
