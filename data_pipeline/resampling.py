@@ -1,7 +1,9 @@
 """Changing an image's size as DALI defines it, to within one grey level, on the CPU without DALI.
 
 Training with DALI, training without, evaluation and packing must show a network one kind of picture: an image
-that another filter has shrunk differs by up to 40 grey levels at edges.
+that another filter has shrunk differs by up to 40 grey levels at edges. The other kernels serve the
+augmentation of low resolution: a run's pixels do not depend on the decoder that a machine has, nor on whether
+it trains on the CPU or, by DALI's own operators, on a GPU.
 
 OpenCV's own cubic (a = -0.75), Lanczos (4 lobes), area and nearest rules are others than DALI's (Keys' cubic
 with a = -0.5, Lanczos with 3 lobes, a triangle as wide as the reduction, nearest by the pixel's middle).
