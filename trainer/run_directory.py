@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -72,8 +73,9 @@ class RunDirectory:
         """
         starts = self.folder / "starts"
         before = sorted(starts.glob("[0-9]*.toml")) if starts.is_dir() else []
-        if not before and (older := _text_of(self.folder / "run.toml")):
-            self.write("starts/0000.toml", older)  # of a version that kept the last start's alone
+        with suppress(OSError):
+            if not before and (older := _text_of(self.folder / "run.toml")):
+                self.write("starts/0000.toml", older)  # of a version that kept the last start's alone
         number = 1 + max((int(file.name[:4]) for file in before if file.name[:4].isdigit()), default=0)
         self.write(f"starts/{number:04d}-step-{step:08d}.toml", text)
         self.write("run.toml", text)
