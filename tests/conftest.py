@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +28,10 @@ INSTALL_LINES = {
 }
 REQUIRED = set(filter(None, os.environ.get("COSFACE_REQUIRE", "").split(",")))
 SHARED_DATA = Path(os.environ.get("COSFACE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+# A shell without job control starts background jobs deaf to Ctrl-C, and so what they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _present(component: str) -> bool:
