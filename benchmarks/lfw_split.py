@@ -13,10 +13,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipeline.dataset import FaceDataset
-from data_pipeline.dataset_writer import FaceDatasetWriter
-from data_pipeline.pack import pack
+from data_pipeline.pack.pack import pack
 from data_pipeline.pairs import build_pairs
+from data_pipeline.sets.record_folder import FaceDataset
+from data_pipeline.sets.writer import FaceDatasetWriter
 
 
 def people_by_set(people_txt: Path) -> list[list[str]]:

@@ -11,8 +11,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from data_pipeline.errors import DataInputError
+from data_pipeline.images.prepare import Alignment, Preparation
 from data_pipeline.pairs.reading import PairFormat
-from data_pipeline.prepare import Alignment, Preparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class InspectOptions:
 
 def pack(options: PackOptions) -> int:
     """`cosface pack`. Raises DataInputError."""
-    from data_pipeline.pack import SKIPPED_FILE, pack
+    from data_pipeline.pack.pack import SKIPPED_FILE, pack
 
     try:
         report = pack(
@@ -188,7 +188,7 @@ def pairs(options: PairsOptions) -> int:
 
 def unpack(options: UnpackOptions) -> int:
     """`cosface unpack`. Raises DataInputError."""
-    from data_pipeline.unpack import PAIRS_FILE, unpack_pairs, unpack_records
+    from data_pipeline.pack.unpack import PAIRS_FILE, unpack_pairs, unpack_records
 
     if options.set.is_dir() or options.set.suffix == ".rec":
         report = unpack_records(options.set, options.out)
@@ -204,7 +204,7 @@ def unpack(options: UnpackOptions) -> int:
 
 def inspect(options: InspectOptions) -> int:
     """`cosface inspect`. Raises DataInputError."""
-    from data_pipeline.inspect import inspect_dataset
+    from data_pipeline.inspection.inspect import inspect_dataset
     from data_pipeline.inspection.look import Depth
     from data_pipeline.inspection.plot import plot
     from data_pipeline.inspection.text import render

@@ -20,9 +20,9 @@ from typing import Literal
 import numpy as np
 
 from data_pipeline import FaceDataset, FaceDatasetWriter
-from data_pipeline.pack import find_images, pack
+from data_pipeline.images.prepare import NO_FACE, Preparation, prepare_file
+from data_pipeline.pack.pack import find_images, pack
 from data_pipeline.pairs import PairSet, write_bin
-from data_pipeline.prepare import NO_FACE, Preparation, prepare_file
 from launch.errors import LaunchInputError
 
 SEED = 0

@@ -35,8 +35,8 @@ if __name__ == "__main__":
 """
 TABLE = """
 import numpy as np
-from data_pipeline.image_table import ImageTable
-from data_pipeline.table_store import stored_table
+from data_pipeline.sets.table import ImageTable
+from data_pipeline.sets.table_store import stored_table
 def build():
     with open(sys.argv[1], "a") as log:
         log.write(f"{os.getpid()}\\n")
@@ -96,7 +96,7 @@ def test_a_pack_starts_has_one_writer_and_goes_on_after_a_kill(tmp_path: Path) -
             picture = np.full((32, 32, 3), 40 * person + view, np.uint8)
             cv2.imwrite(str(tmp_path / "images" / f"p{person}" / f"{view}.png"), picture)
     slow = """
-from data_pipeline import pack_work
+import data_pipeline.pack.work as pack_work
 pack_work.COMMIT_INTERVAL_S = 0.0
 note = pack_work.PackWork._note
 def slow(work, result):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data_pipeline import FaceDataset, GlobalOrder, TrainLoader
-from data_pipeline.decode import decode_image
-from data_pipeline.inspect import inspect_dataset
+from data_pipeline.images.decode import decode_image
+from data_pipeline.inspection.inspect import inspect_dataset
 from data_pipeline.pairs import read_bin
 from tests.test_real_faces import cosface
 

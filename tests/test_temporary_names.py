@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.dataset_writer import FaceDatasetWriter
 from data_pipeline.files.atomic import leftovers
-from data_pipeline.image_table import ImageTable
 from data_pipeline.pairs.bin_file import write_pickle
-from data_pipeline.record_writer import RecordWriter
-from data_pipeline.table_store import write_table
+from data_pipeline.records.writer import RecordWriter
+from data_pipeline.sets.table import ImageTable
+from data_pipeline.sets.table_store import write_table
+from data_pipeline.sets.writer import FaceDatasetWriter
 from launch.demo import Progress
 from trainer.evaluation.report import write_json
 from trainer.run_directory import RunDirectory

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from data_pipeline.loader import check_decoder
+from data_pipeline.loader.loader import check_decoder
 from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
-from data_pipeline.source import ImageSource
+from data_pipeline.sets.source import ImageSource
 from trainer.backbones import BACKBONES
 from trainer.data import make_batching, make_order, open_set
 from trainer.device import check_device

@@ -16,7 +16,7 @@ from typing import Any
 
 import tomli_w
 
-from data_pipeline.sources import is_made_up
+from data_pipeline.sets.open import is_made_up
 from trainer.check import check
 from trainer.command_line import MissingSettings, parse, refuse_unknown, setting_names
 from trainer.errors import SettingsError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data_pipeline.damaged import DamagedImages
+from data_pipeline.loader.damaged import DamagedImages
 from trainer.job import Job
 from trainer.report import Report
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from data_pipeline.augment import PRESETS, Augmentation
-from data_pipeline.batching import Batching
-from data_pipeline.block_order import BlockOrder
-from data_pipeline.identity_order import IdentityOrder
-from data_pipeline.loader import TrainLoader
-from data_pipeline.order import GlobalOrder, Order
-from data_pipeline.source import ImageSource
-from data_pipeline.sources import open_source
+from data_pipeline.augment.settings import PRESETS, Augmentation
+from data_pipeline.loader.loader import TrainLoader
+from data_pipeline.order.batching import Batching
+from data_pipeline.order.blocks import BlockOrder
+from data_pipeline.order.identities import IdentityOrder
+from data_pipeline.order.whole_set import GlobalOrder, Order
+from data_pipeline.sets.open import open_source
+from data_pipeline.sets.source import ImageSource
 from trainer.errors import TrainerInputError
 from trainer.ranks import Ranks
 from trainer.settings import Config, DataConfig

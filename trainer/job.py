@@ -11,12 +11,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from data_pipeline.batching import Batching
 from data_pipeline.files.typed_json import typed
-from data_pipeline.loader import Batch, TrainLoader
-from data_pipeline.order import Order
+from data_pipeline.loader.loader import Batch, TrainLoader
+from data_pipeline.order.batching import Batching
+from data_pipeline.order.whole_set import Order
 from data_pipeline.sets.fingerprint import Fingerprint, fingerprint
-from data_pipeline.source import ImageSource
+from data_pipeline.sets.source import ImageSource
 from trainer.agreement import versions
 from trainer.backbones import make_backbone
 from trainer.check import check_same_model, check_same_set, describe_model

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 
 import torch
 
-from data_pipeline.loader import Batch
+from data_pipeline.loader.loader import Batch
 from partial_fc.errors import CollectiveError
 from trainer.agreement import check_common_folder, check_settings
 from trainer.check import check

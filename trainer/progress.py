@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data_pipeline.progress import Display
+from data_pipeline.files.progress import Display
 
 
 class ProgressDisplay(Display):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
-from data_pipeline.damaged import DamagedRecord
+from data_pipeline.loader.damaged import DamagedRecord
 from partial_fc.errors import CollectiveError
 from trainer.checkpoint import NotWritten
 from trainer.config import to_toml

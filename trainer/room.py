@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from data_pipeline.sets.notes import is_sparse, largest_label, parts_of, rounding
-from data_pipeline.source import ImageSource
+from data_pipeline.sets.source import ImageSource
 from partial_fc.memory import bytes_per_number, in_words, memory_of
 from trainer.classifier import head_optimiser
 from trainer.errors import TrainerInputError

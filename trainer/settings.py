@@ -2,7 +2,7 @@
 
 Ranges are checked here, once; what depends on files or on the number of ranks is checked in `check.py`.
 The optimiser's settings stand in `schedule.py`, the auxiliary loss's in `losses/settings.py`, the
-augmentation's in `data_pipeline.augment`.
+augmentation's in `data_pipeline.augment.settings`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from data_pipeline.augment import Augmentation
+from data_pipeline.augment.settings import Augmentation
 from trainer.backbones import BACKBONES
 from trainer.command_line import nearest_name
 from trainer.deadlines import DeadlinesConfig

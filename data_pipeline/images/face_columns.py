@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.align import POINT_NAMES
+from data_pipeline.images.align import POINT_NAMES
 
 Floats = NDArray[np.float64]
 

@@ -1,1 +1,1 @@
-"""What `cosface inspect` looks at, part by part; `data_pipeline/inspect.py` puts them together."""
+"""What `cosface inspect` looks at, part by part; `inspect.py` puts them together."""

@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.damage import damage, is_usual_jpeg
-from data_pipeline.decode import Images, decode_image
-from data_pipeline.image_header import read_header
+from data_pipeline.images.decode import Images, decode_image
 from data_pipeline.images.formats import HEAD_BYTES, format_of
 from data_pipeline.images.hand_over import left_to_opencv
+from data_pipeline.images.header import read_header
 from data_pipeline.images.jpeg import decode_strictly, jpeg_header
 from data_pipeline.images.png import png_damage
+from data_pipeline.images.soundness import damage, is_usual_jpeg
 
 Encoded = npt.NDArray[np.uint8]
 Depth = Literal["headers", "pixels", "near"]

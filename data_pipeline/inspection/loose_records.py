@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.errors import RecordError
-from data_pipeline.folder_layout import EXACT_IN_FLOAT32
-from data_pipeline.record_file import RecordFile
-from data_pipeline.recordio import RecordReader
+from data_pipeline.records.file import RecordFile
+from data_pipeline.records.reader import RecordReader
 from data_pipeline.sets.image_sizes import count_sizes, size_to_train_at
+from data_pipeline.sets.layout import EXACT_IN_FLOAT32
 from data_pipeline.sets.property_file import read_property
-from data_pipeline.source import Ints, Origin, Payloads, SourceBase
+from data_pipeline.sets.source import Ints, Origin, Payloads, SourceBase
 
 Flags = npt.NDArray[np.bool_]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.dataset import FaceDataset
 from data_pipeline.errors import PairSetError, RecordError
-from data_pipeline.image_files import ImageFiles, NoUsableImages
 from data_pipeline.inspection.loose_records import LooseRecords
 from data_pipeline.pairs import PairSet, read_bin
-from data_pipeline.record_file import RecordFile
+from data_pipeline.records.file import RecordFile
+from data_pipeline.sets.image_folder import ImageFiles, NoUsableImages
 from data_pipeline.sets.notes import notes_on
-from data_pipeline.source import ImageSource, Ints, Origin, Payloads, SourceBase
-from data_pipeline.sources import open_source
+from data_pipeline.sets.open import open_source
+from data_pipeline.sets.record_folder import FaceDataset
+from data_pipeline.sets.source import ImageSource, Ints, Origin, Payloads, SourceBase
 
 
 @dataclass(frozen=True)

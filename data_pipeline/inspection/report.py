@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.damaged import DamagedRecord
 from data_pipeline.inspection.duplicates import Duplicates
 from data_pipeline.inspection.scan import OtherLabel
-from data_pipeline.source import Ints, Origin
+from data_pipeline.loader.damaged import DamagedRecord
+from data_pipeline.sets.source import Ints, Origin
 
 
 @dataclass(frozen=True)

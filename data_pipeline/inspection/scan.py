@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.damaged import DamagedRecord
 from data_pipeline.errors import RecordError
-from data_pipeline.image_files import ImageFiles
+from data_pipeline.files.progress import track
 from data_pipeline.inspection.look import Depth, Look, look_at
-from data_pipeline.progress import track
-from data_pipeline.source import ImageSource, Ints, Origin
+from data_pipeline.loader.damaged import DamagedRecord
+from data_pipeline.sets.image_folder import ImageFiles
+from data_pipeline.sets.source import ImageSource, Ints, Origin
 
 _BATCH = 1024
 _PER_TASK = 32

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from data_pipeline.inspection.duplicates import WIDEST_GROUP, Duplicates
 from data_pipeline.inspection.report import DatasetReport, by_count, doubling_bins
-from data_pipeline.source import Origin
+from data_pipeline.sets.source import Origin
 
 _BAR_WIDTH = 40
 _LISTED = 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.decode import Images, decode_image
+from data_pipeline.images.decode import Images, decode_image
 from data_pipeline.inspection.look import file_digest, pixel_digest
-from data_pipeline.source import ImageSource, Ints
+from data_pipeline.sets.source import ImageSource, Ints
 
 # Measured on pairs of equal near hash among 3,678 + 12,305 aligned faces: of 17 that show the same photograph
 # 15 lie above (the others, cropped otherwise, have 0.93 and 0.90), and all of different people below (0.76 to

@@ -10,16 +10,16 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from data_pipeline.align import process_aligner
 from data_pipeline.errors import PairSetError
 from data_pipeline.files.cores import available_cores
-from data_pipeline.landmarks import Landmarks
+from data_pipeline.files.progress import track
+from data_pipeline.files.workers import ordered_map
+from data_pipeline.images.align import process_aligner
+from data_pipeline.images.landmarks import Landmarks
+from data_pipeline.images.prepare import NO_IMAGE, Alignment, Preparation, prepare_item
 from data_pipeline.pairs.pair import ImagePair
 from data_pipeline.pairs.pair_set import DEFAULT_FOLDS, PairSet, write_bin
 from data_pipeline.pairs.reading import PairFormat, read_pairs
-from data_pipeline.prepare import NO_IMAGE, Alignment, Preparation, prepare_item
-from data_pipeline.progress import track
-from data_pipeline.workers import ordered_map
 
 
 @dataclass(frozen=True)

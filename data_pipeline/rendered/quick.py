@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.hashing import hash_words, uniform
+from data_pipeline.order.hashing import hash_words, uniform
 from data_pipeline.rendered.face import render_face
 
 Ints = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from data_pipeline.rendered.face import render_jpeg
 from data_pipeline.rendered.quick import quick_jpegs
 from data_pipeline.sets.digests import digest_of_texts
 from data_pipeline.sets.fingerprint import SetFingerprint
-from data_pipeline.source import Ints, Origin, Payloads, SourceBase
+from data_pipeline.sets.source import Ints, Origin, Payloads, SourceBase
 
 Style = Literal["drawn", "quick"]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.dataset_writer import FaceDatasetWriter
 from data_pipeline.files.cores import available_cores
+from data_pipeline.files.progress import track
+from data_pipeline.files.workers import ordered_map
 from data_pipeline.pairs import PairSet, write_bin
-from data_pipeline.progress import track
 from data_pipeline.rendered.face import render_jpeg
 from data_pipeline.rendered.identity import random_generator
 from data_pipeline.rendered.source import RenderedFaces
-from data_pipeline.workers import ordered_map
+from data_pipeline.sets.writer import FaceDatasetWriter
 
 PAIR_STREAM = 3
 VIEWS_IN_PAIRS = 1000

@@ -18,9 +18,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from data_pipeline.errors import RecordError
-from data_pipeline.merged import MergedSource
 from data_pipeline.sets.digests import Hash, digest_of_numbers, digest_of_texts
-from data_pipeline.source import ImageSource
+from data_pipeline.sets.merged import MergedSource
+from data_pipeline.sets.source import ImageSource
 
 # Images whose bytes are looked at: a few reads at random places at every start, enough to tell two sets of
 # images of one length, or under the same names, from each other.

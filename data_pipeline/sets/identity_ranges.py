@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipeline.recordio import Ints, RecordReader
+from data_pipeline.records.reader import Ints, RecordReader
 from data_pipeline.sets.record_labels import are_no_images, contradiction, labels_of
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import DatasetError, RecordError
-from data_pipeline.image_header import read_header
-from data_pipeline.record_file import RecordFile
-from data_pipeline.recordio import Ints
-from data_pipeline.source import Payloads
+from data_pipeline.images.decode import decode_image
+from data_pipeline.images.header import read_header
+from data_pipeline.records.file import RecordFile
+from data_pipeline.records.reader import Ints
+from data_pipeline.sets.source import Payloads
 
 Size = tuple[int, int]
 

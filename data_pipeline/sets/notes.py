@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from data_pipeline.dataset import FaceDataset
-from data_pipeline.folder_layout import EXACT_IN_FLOAT32
-from data_pipeline.image_files import ImageFiles
-from data_pipeline.merged import MergedSource
-from data_pipeline.source import ImageSource
+from data_pipeline.sets.image_folder import ImageFiles
+from data_pipeline.sets.layout import EXACT_IN_FLOAT32
+from data_pipeline.sets.merged import MergedSource
+from data_pipeline.sets.record_folder import FaceDataset
+from data_pipeline.sets.source import ImageSource
 
 # No set has so many identities without an image; a part of one may have a few.
 _CLASSES_PER_IMAGE = 8

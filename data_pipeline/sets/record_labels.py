@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.errors import DatasetError
-from data_pipeline.recordio import Ints, RecordReader
+from data_pipeline.records.reader import Ints, RecordReader
 
 _CHUNK = 1 << 20
 # Labels are int32 in an image table.

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 from data_pipeline.errors import DatasetError
-from data_pipeline.folder_layout import check_classes, find_images
-from data_pipeline.image_table import MAX_FILES, ImageTable, columns, make_table, without_small_classes
-from data_pipeline.recordio import RecordReader
+from data_pipeline.records.reader import RecordReader
 from data_pipeline.sets.image_sizes import count_sizes, size_to_train_at
+from data_pipeline.sets.layout import check_classes, find_images
 from data_pipeline.sets.property_file import read_property
-from data_pipeline.table_store import State
+from data_pipeline.sets.table import MAX_FILES, ImageTable, columns, make_table, without_small_classes
+from data_pipeline.sets.table_store import State
 
 
 def is_record_folder(folder: Path) -> bool:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from data_pipeline.files.atomic import replacing
 from data_pipeline.files.typed_json import from_json
-from data_pipeline.image_table import Digests, ImageTable
+from data_pipeline.sets.table import Digests, ImageTable
 
 MAGIC = b"cosface image table 2\n"
 _ALIGNMENT = 64

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from data_pipeline.dali_pipeline import is_installed
+from data_pipeline.loader.dali.pipeline import is_installed
 from launch.bench.loader_rivals import RIVALS, LoaderCase, anonymous_mib, batches
 from launch.errors import LaunchInputError
 
@@ -183,7 +183,7 @@ def _rate(case: LoaderCase, seconds: float) -> float:
 
 
 def _epochs(case: LoaderCase, epochs: float) -> list[float]:
-    from data_pipeline.dataset import FaceDataset
+    from data_pipeline.sets.record_folder import FaceDataset
 
     with FaceDataset.open(case.folder) as dataset:
         num_images = dataset.num_images

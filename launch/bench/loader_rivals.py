@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_pipeline.augment import PRESETS
-from data_pipeline.block_order import BlockOrder
-from data_pipeline.dali_pipeline import copy_output
-from data_pipeline.dataset import FaceDataset
-from data_pipeline.decode import decode_image
-from data_pipeline.loader import TrainLoader
-from data_pipeline.order import GlobalOrder
+from data_pipeline.augment.settings import PRESETS
+from data_pipeline.images.decode import decode_image
+from data_pipeline.loader.dali.pipeline import copy_output
+from data_pipeline.loader.loader import TrainLoader
+from data_pipeline.order.blocks import BlockOrder
+from data_pipeline.order.whole_set import GlobalOrder
+from data_pipeline.sets.record_folder import FaceDataset
 
 # What arcface_torch gives DALI's reader to shuffle in.
 _SHUFFLE_BUFFER = 8192

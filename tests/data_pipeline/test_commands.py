@@ -18,8 +18,8 @@ from data_pipeline.commands import (
     pairs,
     unpack,
 )
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import DataInputError
+from data_pipeline.images.decode import decode_image
 from data_pipeline.pairs import read_bin
 from data_pipeline.rendered import render_face
 from trainer.command_line import parse

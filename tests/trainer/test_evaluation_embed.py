@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_pipeline.decode import decode_images, normalise
 from data_pipeline.errors import PairSetError
+from data_pipeline.images.decode import decode_images, normalise
 from data_pipeline.pairs import PairSet, write_bin
 from tests.ranks import run_ranks, these_ranks
 from trainer.errors import TrainerInputError, TrainingFailed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.progress import clock
+from data_pipeline.files.progress import clock
 from trainer.errors import TrainingFailed
 from trainer.metrics import EventLog, Stopwatch
 from trainer.progress import ProgressDisplay

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from data_pipeline import DatasetError, FaceDataset, RecordWriter
-from data_pipeline.inspect import inspect_dataset
+from data_pipeline.inspection.inspect import inspect_dataset
 from data_pipeline.sets.notes import notes_on
-from data_pipeline.sources import open_source
+from data_pipeline.sets.open import open_source
 from partial_fc.memory import Memory
 from tests.trainer.tiny import alone
 from trainer.check import check

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline import FaceDataset, write_dataset
-from data_pipeline.damaged import TooManyDamaged
+from data_pipeline.loader.damaged import TooManyDamaged
 from tests.ranks import run_ranks, these_ranks
 from tests.trainer.tiny import (
     CLASSES,

@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from data_pipeline import write_dataset
-from data_pipeline.damaged import TooManyDamaged
+from data_pipeline.loader.damaged import TooManyDamaged
 from tests.ranks import run_ranks
 from tests.trainer.tiny import (
     alone,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data_pipeline.loader import Batch
+from data_pipeline.loader.loader import Batch
 from tests.ranks import run_ranks
 from tests.trainer.tiny import CLASSES, alone, arguments, events, losses, train_rank
 from trainer.checkpoint import checkpoint_steps

@@ -13,8 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from data_pipeline.decode import decode_images, normalise
 from data_pipeline.errors import DataInputError
+from data_pipeline.images.decode import decode_images, normalise
 from trainer.errors import TrainerInputError, TrainingFailed
 from trainer.ranks import FailedElsewhere, Ranks, exit_code
 

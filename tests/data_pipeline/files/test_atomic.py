@@ -15,7 +15,7 @@ import pytest
 
 from data_pipeline.files.atomic import leftovers, replacing, replacing_folder, write_file
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("durable", [False, True])

@@ -11,7 +11,7 @@ import pytest
 
 from data_pipeline.files.cores import Cores, available_cores, own_cores, share_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MANY = tuple(range(64))
 
 

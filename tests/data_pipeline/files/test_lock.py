@@ -20,7 +20,7 @@ import pytest
 from data_pipeline.files.lock import HeldByAnother, ProcessLock
 from tests.waiting import patience_s
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 DEADLINE_S = patience_s()
 
 # How a process of a test sees the file system: with flock, without it, and without exchanging names as well.

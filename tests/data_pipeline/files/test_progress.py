@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from data_pipeline import progress
-from data_pipeline.progress import Display, clock, track
+import data_pipeline.files.progress as progress
+from data_pipeline.files.progress import Display, clock, track
 from trainer.progress import ProgressDisplay
 
 

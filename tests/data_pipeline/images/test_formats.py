@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from data_pipeline import GlobalOrder, TrainLoader, open_source
-from data_pipeline.damage import damage
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import DatasetError
+from data_pipeline.images.decode import decode_image
 from data_pipeline.images.formats import format_of, other_format
-from data_pipeline.inspect import inspect_dataset
-from data_pipeline.loader import DecoderName
-from data_pipeline.pack import pack
+from data_pipeline.images.soundness import damage
+from data_pipeline.inspection.inspect import inspect_dataset
+from data_pipeline.loader.loader import DecoderName
+from data_pipeline.pack.pack import pack
 
 PICTURE = Image.fromarray(
     np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from data_pipeline import GlobalOrder, TrainLoader, open_source, write_dataset
-from data_pipeline.augment import Augmentation
-from data_pipeline.damage import damage, is_usual_jpeg
-from data_pipeline.decode import decode_image, normalise
+from data_pipeline.augment.settings import Augmentation
+from data_pipeline.images.decode import decode_image, normalise
 from data_pipeline.images.hand_over import REFUSED, as_pixels, left_to_opencv
-from data_pipeline.inspect import inspect_dataset
+from data_pipeline.images.soundness import damage, is_usual_jpeg
+from data_pipeline.inspection.inspect import inspect_dataset
 from data_pipeline.inspection.text import render
 from data_pipeline.rendered import render_face
 
@@ -87,7 +87,7 @@ def by_opencv(contents: list[bytes]) -> torch.Tensor:
 
 @pytest.mark.dali
 def test_dali_refuses_half_of_these_and_opencv_none() -> None:
-    from data_pipeline.dali_pipeline import decodes
+    from data_pipeline.loader.dali.pipeline import decodes
 
     assert 0 < len(ODD) < len(WEBPS)
     assert {number for number, content in enumerate(WEBPS) if not decodes(view(content))} == ODD
@@ -127,7 +127,7 @@ def test_what_dali_refuses_though_it_was_given_it_goes_to_opencv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A decoder of another version may refuse what nobody knows of."""
-    monkeypatch.setattr("data_pipeline.dali_decoder.left_to_opencv", lambda payload: None)
+    monkeypatch.setattr("data_pipeline.loader.dali.decoder.left_to_opencv", lambda payload: None)
     folder = folder_of(tmp_path / "set", [*WEBPS, encoded(face(0), "JPEG")])
     found, batches = read(folder)
     assert not batches.damaged.reasons

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from data_pipeline import FaceDataset
-from data_pipeline.damage import damage
-from data_pipeline.decode import decode_image
+from data_pipeline.images.decode import decode_image
 from data_pipeline.images.jpeg import JpegHeader, decode_strictly, jpeg_header, missing_data
 from data_pipeline.images.png import png_damage, without_profile
+from data_pipeline.images.soundness import damage
 from data_pipeline.inspection.look import decode_all, look_at
 from data_pipeline.rendered import render_face
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 WITHOUT_IMGHDR = """
 import importlib.abc, sys
@@ -23,8 +23,8 @@ sys.meta_path.insert(0, Gone())
 FIND = """
 import sys
 import numpy as np
-from data_pipeline.align import FaceAligner
-from data_pipeline.decode import decode_image
+from data_pipeline.images.align import FaceAligner
+from data_pipeline.images.decode import decode_image
 image = decode_image(open(sys.argv[1], "rb").read())
 print(np.round(FaceAligner().find_points(image)).astype(int).tolist())
 print("imghdr" in sys.modules)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import PairSetError
+from data_pipeline.images.decode import decode_image
 from data_pipeline.pairs import PairSet, read_bin, write_bin
 
 IMAGES = [bytes([255, 216, number]) * 5 for number in range(8)]

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import PairSetError
+from data_pipeline.images.decode import decode_image
 from data_pipeline.pairs import build_pairs, read_bin
 
 LIST = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t3\nBob\t1\t2\nBob\t2\tAnn\t10\n"

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.decode import decode_image
 from data_pipeline.errors import PairSetError
+from data_pipeline.images.decode import decode_image
 from data_pipeline.pairs import build_pairs, read_bin
 from data_pipeline.pairs.reading import detect_format, read_pairs
 

@@ -13,7 +13,7 @@ import pytest
 
 from data_pipeline import FaceDataset, write_dataset
 from data_pipeline.sets.fingerprint import Fingerprint, SetFingerprint, fingerprint, read_fingerprint
-from data_pipeline.sources import open_source
+from data_pipeline.sets.open import open_source
 
 LABELS = [0, 0, 1, 1, 1, 2]
 IMAGES = [cv2.imencode(".png", np.full((16, 16, 3), 20 * k + 9, np.uint8))[1].tobytes() for k in range(12)]
@@ -141,8 +141,8 @@ def test_a_damaged_image_does_not_stop_it(tmp_path: Path) -> None:
 def test_a_kept_table_gives_the_same_without_reading_the_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data_pipeline import dataset
-    from data_pipeline.table_store import stored_table
+    import data_pipeline.sets.record_folder as dataset
+    from data_pipeline.sets.table_store import stored_table
 
     folder = packed(tmp_path / "set")
     before = of(folder)
@@ -150,7 +150,7 @@ def test_a_kept_table_gives_the_same_without_reading_the_columns(
     monkeypatch.setattr(dataset, "stored_table", lambda s, b: stored_table(s, b, persisted_from=0))
     assert of(folder) == before  # built and kept
     monkeypatch.setattr(dataset, "read_record_table", None)
-    monkeypatch.setattr("data_pipeline.image_table.digest_of_numbers", None)
+    monkeypatch.setattr("data_pipeline.sets.table.digest_of_numbers", None)
     assert of(folder) == before
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.image_table import ImageTable, make_table
+from data_pipeline.sets.table import ImageTable, make_table
 from data_pipeline.sets.table_file import MAGIC, read_table, write_table
 
 STATE = {"set": "x", "files": []}

@@ -1,0 +1,1 @@
+"""What is done to a training image between its decoding and the network."""

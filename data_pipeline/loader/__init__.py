@@ -1,0 +1,1 @@
+"""This rank's batches: taken in order, decoded, augmented, damaged ones replaced."""

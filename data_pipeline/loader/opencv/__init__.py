@@ -1,0 +1,1 @@
+"""Decoding by OpenCV, in processes of their own."""

@@ -1,0 +1,1 @@
+"""Which image comes when, on which rank, for any number of ranks."""

@@ -1,0 +1,1 @@
+"""Record folders made of image folders, and back."""

@@ -1,0 +1,1 @@
+"""mxnet's RecordIO: bytes on a disk."""

@@ -1,0 +1,1 @@
+"""The names and manners of `mxnet.recordio`, for code that imports it."""
