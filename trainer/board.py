@@ -15,6 +15,8 @@ from torch.distributed import distributed_c10d
 
 from trainer.errors import TrainerInputError
 
+NO_RANK = -1
+"""Stands on the board for a process that does not know its rank."""
 _HERE, _ARRIVED, _FAILED, _ANSWERS, _SPEAKER, _DONE = (
     "here",
     "arrived",

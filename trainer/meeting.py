@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from partial_fc.communicator import TorchDistributed
-from trainer.board import Board
+from trainer.board import NO_RANK, Board
 from trainer.deadlines import DeadlinesConfig
 from trainer.errors import RankLost, TrainerInputError, TrainingFailed
 from trainer.leaving import Leaving, speaks_alone
@@ -80,7 +80,7 @@ def joined(
 
 def tell_others(error: Exception) -> None:
     """Let the other ranks know, as far as they can be reached, that this process is no rank of theirs."""
-    nobody = Ranks(-1, 2)
+    nobody = Ranks(NO_RANK, 2)
     try:
         board = Board(
             open_store(nobody, _PATIENCE_S, StopRequest()).connect(), nobody.rank, nobody.world_size
