@@ -62,11 +62,14 @@ def load_config(argv: Sequence[str], prog: str = "cosface train") -> Config:
 def to_toml(config: Config) -> str:
     """The resolved settings, for `run.toml`; paths are absolute, what is unset is left out.
 
-    The run's folder stands in a comment alone: `--config run.toml` is not to go on in it unasked.
+    The run's folder stands in a comment alone: `--config run.toml` is not to go on in it unasked. So does the
+    permission to go on with other data, which was given once.
     """
     settings = _plain(config)
     folder = settings.pop("run")
     first = f"# All settings but the folder, {folder!r}: with another --run they repeat the run.\n"
+    if settings.pop("resume-with-other-data"):
+        first += "# Gone on with other data than before, as --resume-with-other-data allowed.\n"
     return first + tomli_w.dumps(settings)
 
 

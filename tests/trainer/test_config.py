@@ -48,6 +48,13 @@ def test_run_toml_gives_the_same_settings_again(tmp_path: Path) -> None:
     assert load_config(["--config", str(file), "--run", "/r"]) == config
 
 
+def test_a_permission_that_was_given_once_is_told_and_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(load_config([*BASE, "--resume-with-other-data"])))
+    assert "--resume-with-other-data" in file.read_text().splitlines()[1]
+    assert load_config(["--config", str(file), "--run", "/r"]) == load_config(BASE)
+
+
 def test_run_toml_does_not_go_on_in_its_own_folder_unasked(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     text = to_toml(load_config(["--run", str(tmp_path), *BASE[2:]]))
