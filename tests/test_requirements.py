@@ -11,7 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("trainer", "partial_fc", "data_pipeline", "launch")
 # Where a distribution's module has another name.
-MODULES = {"opencv-python-headless": "cv2", "nvidia-dali-cuda130": "nvidia", "tomli-w": "tomli_w"}
+MODULES = {
+    "opencv-python-headless": "cv2",
+    "nvidia-dali-cuda130": "nvidia",
+    "pillow": "PIL",
+    "tomli-w": "tomli_w",
+}
 
 
 def imported() -> set[str]:

@@ -20,8 +20,9 @@ from tests.waiting import patience_s, until
 
 STUB = Path(__file__).with_name("stub_rank.py")
 LAUNCHER = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 from launch.cli import guarded
 from launch.job import Job
 from launch.torchrun import run

@@ -241,7 +241,7 @@ def test_a_full_disk_is_one_line_and_goes_on(images: Path, tmp_path: Path, whole
     # A limit on a file's size fails writes as a full disk does, at any byte.
     command = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_001, 100_001));"
-        "from data_pipeline import pack_work; pack_work.COMMIT_INTERVAL_S = 0.0;"
+        "import data_pipeline.pack.work as pack_work; pack_work.COMMIT_INTERVAL_S = 0.0;"
         "from launch.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     words = ["pack", images, tmp_path / "set", "--size", "48", "48", "--min-images", "3", "--workers", "1"]
