@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +28,7 @@ def check_levels(images: Path, names: Sequence[str], folders: dict[str, int]) ->
     inside = [folder for folder in holders if len(folder.parts) > below and folder.parts[below] in deep]
     held = sum(folders[str(folder)] for folder in inside)
     people = _topmost(inside)
+    sets = sorted({folder.parent for folder in people})
     examples = _some([str(folder.relative_to(images)) for folder in people])
     if 2 * held < sum(folders.values()):
         return [
@@ -40,7 +42,7 @@ def check_levels(images: Path, names: Sequence[str], folders: dict[str, int]) ->
     )
     raise DatasetError(
         f"{images}: one folder level too many: {what} ({examples}); "
-        f"{_instead(images, sorted({folder.parent for folder in people}))}. If each folder in "
+        f"{_instead(images, sets)}{_in_several(people)}. If each folder in "
         f"{images} is one person's nonetheless, `cosface pack --identity-per-folder` takes it so"
     )
 
@@ -63,6 +65,17 @@ def _instead(images: Path, parents: Sequence[Path]) -> str:
     shown = " ".join(map(str, parents)) if len(parents) <= _LISTED else every
     return (
         f"give them as {len(parents)} sets: --data.train {shown} (inspect and pack take them one at a time)"
+    )
+
+
+def _in_several(people: Sequence[Path]) -> str:
+    """A word on names that stand in several of the sets, as in train/NAME and val/NAME."""
+    twice = [name for name, times in Counter(folder.name for folder in people).items() if times > 1]
+    if not twice:
+        return ""
+    return (
+        f"; {len(twice)} of their people have one name in several ({_some(sorted(twice))}) and are others in "
+        "each: if they are the same, give one of the sets, or bring each one's images into one folder"
     )
 
 

@@ -67,12 +67,24 @@ def test_races_and_splits_are_no_people(tmp_path: Path, parts: tuple[str, str]) 
     assert said.startswith(f"{images}: one folder level too many")
     assert f"({parts[0]}/Person_A, {parts[0]}/Person_B, {parts[0]}/Person_C, ...)" in said
     assert f"--data.train {images / parts[0]} {images / parts[1]}" in said
+    assert "one name in several" not in said
     # As it says, several sets have all ten people.
     assert open_source([images / part for part in parts]).num_classes == PEOPLE
     # Who means it can have it so.
     options = PackOptions(images=images, out=tmp_path / "out", workers=1, identity_per_folder=True)
     assert pack(options) == 0
     assert open_source([tmp_path / "out"]).identity_names() == list(parts)
+
+
+def test_people_who_are_in_both_splits_are_not_two_unsaid(tmp_path: Path) -> None:
+    images = tmp_path / "set"
+    for part in ("train", "val"):
+        _people(images / part, range(4))
+    said = _refused_by_all(images, tmp_path / "out")
+    assert f"--data.train {images / 'train'} {images / 'val'}" in said
+    assert "4 of their people have one name in several (Person_A, Person_B, Person_C, ...)" in said
+    # As it says, they are others in each.
+    assert open_source([images / "train", images / "val"]).num_classes == 8
 
 
 def test_of_many_parts_all_are_named_by_a_star(tmp_path: Path) -> None:
