@@ -8,6 +8,7 @@ tile by tile into the optimiser (Wang et al., CVPR 2018, for the loss; An et al.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -157,8 +158,12 @@ class PartialFC:
 
         gradient_scale multiplies that gradient: 1/scale under a loss scaler, or the factor by which the
         backbone's gradient was clipped. Without any backward pass since the last step nothing moves, as
-        with torch's optimisers when a parameter has no gradient.
+        with torch's optimisers when a parameter has no gradient. Raises HeadInputError, with nothing moved,
+        if lr is no number from 0 on or gradient_scale none at all.
         """
+        lr = number("lr", "a number of at least 0", lr)
+        require(0 <= lr < math.inf, "lr", "a number of at least 0", lr)
+        gradient_scale = number("gradient_scale", "a number", gradient_scale)
         with self._lock:
             passes, self._backpropagated = self._backpropagated, []
         self.steps_taken += 1

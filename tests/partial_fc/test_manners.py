@@ -55,6 +55,31 @@ def test_a_compiled_backbone_trains_as_the_plain_one() -> None:
     assert train(torch.compile(compiled, backend="aot_eager"), compiled) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"lr": "0.1"}, "lr must be a number of at least 0, got the text '0.1'"),
+        ({"lr": None}, "lr must be a number of at least 0, got None"),
+        ({"lr": -0.1}, "lr must be a number of at least 0, got -0.1"),
+        ({"lr": float("nan")}, "lr must be a number of at least 0, got nan"),
+        ({"lr": float("inf")}, "lr must be a number of at least 0, got inf"),
+        ({"lr": 0.1, "gradient_scale": None}, "gradient_scale must be a number, got None"),
+    ],
+)
+def test_a_step_of_no_number_is_refused_and_moves_nothing(arguments: dict[str, Any], said: str) -> None:
+    model, (head, twin) = backbone(), (PartialFC(CLASSES, DIM, COSFACE) for _ in range(2))
+    x, y = batch(0)
+    for one in (head, twin):
+        one(model(x), y).backward()
+    with pytest.raises(HeadInputError) as caught:
+        head.step(**arguments)
+    assert str(caught.value) == said
+    # The step can still be made, with a tensor of one number as with a float.
+    head.step(torch.tensor(0.5))
+    twin.step(0.5)
+    assert torch.equal(head.sharded_state()["weight"], twin.sharded_state()["weight"])
+
+
 def test_a_compiled_step_leaves_the_head_alone() -> None:
     model, head = backbone(), PartialFC(CLASSES, DIM, COSFACE)
     x, y = batch(0)
