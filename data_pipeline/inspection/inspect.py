@@ -86,10 +86,12 @@ def _pair_facts(pairs: PairSet, duplicates: dict[str, Duplicates]) -> PairFacts:
     for labels in duplicates["pixels"].labels if "pixels" in duplicates else []:
         numbers, images = np.unique(labels, return_counts=True)
         identical.update(numbers[images == 2].tolist())
+    num_same = sum(pairs.same)
+    folds = min(pairs.folds, num_same, len(pairs) - num_same)
     return PairFacts(
         num_pairs=len(pairs),
-        num_same=sum(pairs.same),
-        folds=pairs.folds,
+        num_same=num_same,
+        folds=folds if folds >= 2 else 0,
         identical_same=tuple(pair for pair in sorted(identical) if pairs.same[pair]),
         identical_different=tuple(pair for pair in sorted(identical) if not pairs.same[pair]),
     )

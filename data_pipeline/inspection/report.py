@@ -17,8 +17,10 @@ from data_pipeline.sets.source import Ints, Origin
 
 @dataclass(frozen=True)
 class PairFacts:
-    """Of a verification set. identical_same, identical_different: numbers of the pairs marked so whose two
-    images have the same pixels: the first prove nothing, the second are marked wrongly.
+    """Of a verification set. folds: as many as an evaluation takes, which needs pairs of both kinds in each;
+    0: it refuses a set with fewer than two pairs of a kind. identical_same, identical_different: numbers of
+    the pairs marked so whose two images have the same pixels: the first prove nothing, the second are marked
+    wrongly.
     """
 
     num_pairs: int

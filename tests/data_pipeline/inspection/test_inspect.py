@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import struct
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -314,6 +315,18 @@ def test_records_that_state_another_class_than_their_identitys_range(tmp_path: P
     assert report.to_json()["other_labels"][0]["stated"] == 2.0
 
 
+@pytest.mark.parametrize(
+    ("same", "different", "folds"), [(20, 20, 10), (10, 9, 9), (3, 30, 3), (2, 2, 2), (1, 30, 0), (12, 0, 0)]
+)
+def test_a_pair_set_has_the_folds_that_an_evaluation_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], same: int, different: int, folds: int
+) -> None:
+    pairs = [True] * same + [False] * different
+    write_bin(tmp_path / "pairs.bin", PairSet([jpeg(0)] * (2 * len(pairs)), pairs))
+    assert inspect(InspectOptions(tmp_path / "pairs.bin", fast=True)) == 0
+    assert re.search(rf"^  folds +{folds}$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_a_pair_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [jpeg(0), jpeg(1), jpeg(2), jpeg(2), jpeg(0), jpeg(4), jpeg(5), jpeg(5), jpeg(6), jpeg(7)]
     write_bin(tmp_path / "pairs.bin", PairSet(images, [True, True, False, False, True]))
@@ -325,7 +338,7 @@ def test_a_pair_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "identit" not in printed
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["pairs"] == {
-        "pairs": 5, "same": 3, "folds": 5, "identical_same": [1], "identical_different": [3],
+        "pairs": 5, "same": 3, "folds": 2, "identical_same": [1], "identical_different": [3],
     }  # fmt: skip
     assert report["duplicates"]["file"]["surplus"] == 3
     images[9] = images[9][:-50]
