@@ -70,8 +70,10 @@ def _instead(images: Path, parents: Sequence[Path]) -> str:
 
 def _in_several(people: Sequence[Path]) -> str:
     """A word on names that stand in several of the sets, as in train/NAME and val/NAME."""
-    twice = [name for name, times in Counter(folder.name for folder in people).items() if times > 1]
-    if not twice:
+    times = Counter(folder.name for folder in people)
+    twice = [name for name, count in times.items() if count > 1]
+    # As few names as sets, or fewer, are of views or films of one person each: NAME/frontal, NAME/profile.
+    if not twice or len(times) <= len({folder.parent for folder in people}):
         return ""
     return (
         f"; {len(twice)} of their people have one name in several ({_some(sorted(twice))}) and are others in "

@@ -87,6 +87,16 @@ def test_people_who_are_in_both_splits_are_not_two_unsaid(tmp_path: Path) -> Non
     assert open_source([images / "train", images / "val"]).num_classes == 8
 
 
+def test_views_of_each_person_are_not_said_to_be_people_in_several_sets(tmp_path: Path) -> None:
+    images = tmp_path / "set"
+    for person in range(4):
+        for view in ("frontal", "profile"):
+            _write(images / f"{person:03d}" / view / "01.jpg")
+    said = _refused_by_all(images, tmp_path / "out")
+    assert "one name in several" not in said
+    assert "--identity-per-folder" in said
+
+
 def test_of_many_parts_all_are_named_by_a_star(tmp_path: Path) -> None:
     for person in range(PEOPLE):
         _write(tmp_path / "set" / f"part{person}" / NAMES[person] / "0.jpg")
