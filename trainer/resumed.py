@@ -47,6 +47,11 @@ def _jump(state: SavedState, optim: OptimConfig, images_a_step: int, total_steps
         reason = "the settings of --optim are others than before"
         if optim.lr is None:
             reason += ", or the images of a step, which the default --optim.lr follows"
+    if math.isclose(now, state.rate.last, rel_tol=1e-6):
+        return (
+            f"the learning rate stays at {now:.4g} in step {state.step + 1}, where it would have been "
+            f"{state.rate.next:.4g}: {reason}"
+        )
     return (
         f"the learning rate goes from {state.rate.last:.4g} in step {state.step} to {now:.4g} in step "
         f"{state.step + 1}: {reason}"

@@ -346,6 +346,18 @@ def test_a_rate_that_goes_on_as_it_was_is_not_mentioned(
     ) in capsys.readouterr().out
 
 
+def test_a_rate_that_stays_where_it_would_have_fallen_is_told_as_that(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    falling = ["--optim.schedule", "step"]
+    alone(arguments(tmp_path / "run", data, 16, *falling, *steps(4)))
+    alone(arguments(tmp_path / "run", data, 16, *falling, *steps(6)))
+    assert (
+        "note: the learning rate stays at 0.005 in step 5, where it would have been 0.0005: its schedule "
+        "spans 6 steps now, 4 before"
+    ) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("last", ["across", "short", "pad"])
 def test_images_per_second_counts_images_that_count(tmp_path: Path, data: Path, last: str) -> None:
     more = ["--data.last-batch", last, "--training.steps", "None", "--training.epochs", "1"]
