@@ -17,14 +17,19 @@ from trainer.errors import TrainerInputError
 
 NO_RANK = -1
 """Stands on the board for a process that does not know its rank."""
-_HERE, _ARRIVED, _FAILED, _ANSWERS, _SPEAKER, _DONE = (
+_HERE, _ARRIVED, _FAILED, _ANSWERS, _SPEAKER, _DONE, _STRANGERS = (
     "here",
     "arrived",
     "failed",
     "answers",
     "speaker",
     "done",
+    "strangers",
 )
+
+
+class AnotherRun(TrainerInputError):
+    """All ranks of the run that meets there have come: this process is none of them, and they go on."""
 
 
 class Board:
@@ -35,19 +40,34 @@ class Board:
         self.rank, self.world_size = rank, world_size
 
     def arrive(self) -> None:
-        """Say that this rank is here, and where. Raises TrainerInputError if the ranks' numbers are wrong."""
+        """Say that this rank is here, and where.
+
+        Raises TrainerInputError if the ranks' numbers are wrong, AnotherRun if that concerns this one alone.
+        """
+        if self.all_are_here():
+            raise AnotherRun(
+                f"MASTER_ADDR and MASTER_PORT are those of a run whose ranks have all come, "
+                f"{self.places([0])} among them; give another MASTER_PORT"
+            )
         size = int(self._store.compare_set("world_size", "", str(self.world_size)))
         if size != self.world_size:
             raise TrainerInputError(f"WORLD_SIZE is {self.world_size} here and {size} on another rank")
         if self._store.add(f"times/{self.rank}", 1) > 1:
+            self.is_a_stranger()
             raise TrainerInputError(f"RANK {self.rank} is given twice, also to {self.places([self.rank])}")
         here = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
         self._store.set(f"{_HERE}/{self.rank}", here)
         self._store.add(_ARRIVED, 1)
 
+    def is_a_stranger(self) -> None:
+        """Say that this process has no rank's number to itself, so that one rank will not come."""
+        self._store.add(_STRANGERS, 1)
+
     def all_are_here(self) -> bool:
         """Whether all ranks have arrived."""
-        return self._store.add(_ARRIVED, 0) >= self.world_size
+        # Of another run, its number of ranks.
+        size = self._store.get("world_size") if self._store.check(["world_size"]) else self.world_size
+        return self._store.add(_ARRIVED, 0) >= int(size)
 
     def is_here(self, rank: int) -> bool:
         """Whether this rank has arrived."""
@@ -80,7 +100,10 @@ class Board:
 
     def not_done(self) -> list[int]:
         """The ranks that may still need the board."""
-        return self._not_in(_DONE)
+        late = self._not_in(_DONE)
+        strangers = self._store.add(_STRANGERS, 0)
+        # The processes of as many ranks came under numbers that are not theirs.
+        return [] if len(late) <= strangers and not any(map(self.is_here, late)) else late
 
     def speak(self) -> int:
         """Ask to be the rank that says what was wrong; the one that may, which is the first that asked."""

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from partial_fc.communicator.presence import within
 from partial_fc.errors import CollectiveError
-from trainer.board import NO_RANK, Board
+from trainer.board import Board
 from trainer.errors import RankLost, StepFailed
 from trainer.lookout import Lookout
 from trainer.ranks import FailedElsewhere, Ranks, exit_code
@@ -139,7 +139,5 @@ class Leaving:
     def _linger(self) -> None:
         """The board goes with this process: wait until the others have read it."""
         end = time.monotonic() + _LINGER_S
-        # A process that does not know its rank leaves that rank's place empty.
-        nobody = int(NO_RANK in self._board.failures())
-        while len(set(self._board.not_done()) - set(self._silent)) > nobody and time.monotonic() < end:
+        while set(self._board.not_done()) - set(self._silent) and time.monotonic() < end:
             time.sleep(0.1)

@@ -13,18 +13,21 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from partial_fc.communicator import TorchDistributed
-from trainer.board import NO_RANK, Board
+from partial_fc.communicator.presence import within
+from trainer.board import NO_RANK, AnotherRun, Board
 from trainer.deadlines import DeadlinesConfig
 from trainer.errors import RankLost, TrainerInputError, TrainingFailed
 from trainer.leaving import Leaving, speaks_alone
 from trainer.lookout import Lookout
 from trainer.ranks import FailedElsewhere, Ranks, exit_code
 from trainer.stop import StopAsked, StopRequest
-from trainer.store import StoreServer, open_store
+from trainer.store import PortTaken, StoreServer, held_by_rank_0, open_store
 
 _PATIENCE_S = 30.0
 """How long a rank with wrong input waits for those before it: of several, the first says what is wrong."""
 _LOOK_S = 0.1
+_OTHER_S = 10.0
+"""How long rank 0 looks for another rank 0 where it cannot listen."""
 
 
 @contextmanager
@@ -52,19 +55,23 @@ def joined(
         yield ranks
         return
     stop = stop or StopRequest()
+    by_rank_0 = held_by_rank_0()
     try:
         server = open_store(ranks, deadlines.start, stop)
+        board = Board(server.connect(), ranks.rank, ranks.world_size)
+        wrong_number = _arrive(board)
         lookout = Lookout(Board(server.connect(), ranks.rank, ranks.world_size))
-    except (TrainingFailed, dist.DistError) as error:
+    except (AnotherRun, TrainingFailed, dist.DistError) as error:
         if refused:
             raise refused from None
-        if speaks_alone(ranks, rank_0_is_gone=True):
-            raise
-        raise FailedElsewhere(0, exit_code(error)) from error
-    board = Board(server.connect(), ranks.rank, ranks.world_size)
+        shown = _who_has(error, ranks) if isinstance(error, PortTaken) else error
+        if (by_rank_0 and ranks.is_first) or speaks_alone(ranks, rank_0_is_gone=by_rank_0):
+            raise shown from None
+        raise FailedElsewhere(0, exit_code(shown)) from error
     leaving = Leaving(ranks, board, lookout, server, stop)
     try:
-        board.arrive()
+        if wrong_number:
+            raise wrong_number
         _wait_for_all(board, deadlines.start, stop, refused)
         yield _in_groups(ranks, device, server, deadlines)
         dist.destroy_process_group()
@@ -85,6 +92,9 @@ def tell_others(error: Exception) -> None:
         board = Board(
             open_store(nobody, _PATIENCE_S, StopRequest()).connect(), nobody.rank, nobody.world_size
         )
+        if board.all_are_here():
+            return
+        board.is_a_stranger()
         board.speak()
         board.fail(exit_code(error))
     except (TrainerInputError, TrainingFailed, dist.DistError):
@@ -96,6 +106,37 @@ def set_deadline(ranks: Ranks, seconds: float) -> None:
     if ranks.communicator is not None and ranks.communicator.deadline_s != seconds:
         ranks.communicator.deadline_s = seconds
         distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
+
+
+def _arrive(board: Board) -> TrainerInputError | None:
+    """Arrive, or say why this process is no rank of the run that meets here. Raises AnotherRun."""
+    try:
+        board.arrive()
+    except AnotherRun:
+        raise
+    except TrainerInputError as error:
+        return error
+    return None
+
+
+def _who_has(taken: PortTaken, ranks: Ranks) -> Exception:
+    """Why rank 0 cannot listen: another rank 0 does, of this run or of another one, or something else."""
+    end = time.monotonic() + _OTHER_S
+    try:
+        board = within(_OTHER_S, lambda: Board(taken.server.connect(), ranks.rank, ranks.world_size))
+        while not within(_OTHER_S, lambda: board.is_here(0)):
+            if time.monotonic() > end:
+                return taken
+            time.sleep(_LOOK_S)
+        within(_OTHER_S, board.arrive)
+    except TrainerInputError as error:
+        if not isinstance(error, AnotherRun):
+            board.speak()
+            board.fail(exit_code(error))
+        return error
+    except (TimeoutError, TrainingFailed, dist.DistError):
+        pass
+    return taken
 
 
 def _wait_for_all(board: Board, deadline_s: float, stop: StopRequest, refused: Exception | None) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.tiny import arguments, finish, start
+from tests.trainer.tiny import ENDLESS, arguments, events, finish, start, wait_for_step
+from tests.waiting import patience_s
 from trainer import commands
 from trainer.errors import TrainingFailed
 
@@ -89,6 +92,62 @@ def test_wrong_numbers_of_ranks_are_told_and_the_others_stop_at_once(
     assert [code for code, _ in ended] == [2, 2, 2]
     (line,) = lines(ended)
     assert re.search(words, line), line
+
+
+def test_rank_0_given_twice_is_told_and_the_other_stops(tmp_path: Path, data: Path) -> None:
+    ended = finish(start(2, arguments(tmp_path / "run", data, 4, *LONG), environments={1: {"RANK": "0"}}))
+    assert [code for code, _ in ended] == [2, 2]
+    (line,) = lines(ended)
+    assert re.search(r"RANK 0 is given twice, also to rank 0 \(process \d+ on \S+\) of 2$", line), line
+
+
+def test_rank_0_says_that_its_port_is_in_use(data: Path, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as other:
+        own = {"MASTER_PORT": str(other.getsockname()[1])}
+        ranks = start(2, arguments(tmp_path / "run", data, 4, *LONG), environments={0: own})
+        try:
+            _, error = ranks[0].communicate(timeout=patience_s())
+        finally:
+            for rank in ranks:
+                rank.kill()
+                rank.communicate()
+    assert ranks[0].returncode == 1
+    assert re.fullmatch(
+        rf"cosface: rank 0: port {own['MASTER_PORT']} \(MASTER_PORT\) cannot be used: "
+        "Address already in use; give another\n",
+        error,
+    ), error
+
+
+def test_a_run_goes_on_when_another_is_started_at_its_port(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    first = start(2, arguments(run, data, 4, *LONG, *ENDLESS))
+    try:
+        wait_for_step(run, 2)
+        port = address(first)
+        others = start(
+            2,
+            arguments(tmp_path / "second", data, 4, *LONG),
+            environments={rank: {"MASTER_PORT": port} for rank in range(2)},
+        )
+        ended = finish(others)
+        assert [code for code, _ in ended] == [2, 2]
+        for line in lines(ended):
+            assert f"rank 0 (process {first[0].pid} on " in line, line
+        step = events(run)[-1]["step"]
+        wait_for_step(run, step + 5)
+        first[0].terminate()
+        assert [rank.wait(timeout=patience_s()) for rank in first] == [75, 75]
+    finally:
+        for rank in first:
+            rank.kill()
+            rank.communicate()
+
+
+def address(ranks: list[subprocess.Popen[str]]) -> str:
+    """The port at which ranks that run meet."""
+    words = Path(f"/proc/{ranks[0].pid}/environ").read_text().split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)["MASTER_PORT"]
 
 
 def test_a_lack_of_memory_outside_of_a_step_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
