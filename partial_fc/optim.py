@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from partial_fc.errors import number, require
+from partial_fc.errors import number, require, shown
 
 Moments = dict[str, Tensor]
 Move = Callable[[ModuleType, Tensor, Moments, slice | Tensor, Tensor, Tensor | None], None]
@@ -103,7 +103,12 @@ class AdamW(Optimiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        is_pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
+        require(is_pair, "betas", "two numbers in [0, 1)", shown(self.betas))
+        for beta in self.betas:
+            number("betas", "two numbers in [0, 1)", beta)
         require(all(0 <= beta < 1 for beta in self.betas), "betas", "in [0, 1)", self.betas)
+        number("epsilon", "a number", self.epsilon)
         require(self.epsilon > 0, "epsilon", "above 0", self.epsilon)
 
     def move(

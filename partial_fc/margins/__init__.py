@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from partial_fc.errors import HeadInputError
+from partial_fc.errors import HeadInputError, shown
 from partial_fc.margins.adaptive import AdaFace, CurricularFace, MagFace
 from partial_fc.margins.additive import (
     ArcFace,
@@ -43,6 +43,8 @@ def make_margin(name: str, **options: object) -> Margin:
 
     Raises HeadInputError for an unknown name or option, naming the nearest, and for a value out of range.
     """
+    if not isinstance(name, str):
+        raise HeadInputError(f"a loss's name is expected, such as 'cosface', got {shown(name)}")
     if name not in MARGINS:
         close = difflib.get_close_matches(name.lower(), MARGINS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(MARGINS))}"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from partial_fc import SGD, AdamW, CosFace, PartialFC
+from partial_fc import SGD, AdamW, CosFace, PartialFC, make_margin
 from partial_fc.communicator import SingleRank
 from partial_fc.errors import HeadInputError
 
@@ -112,3 +112,24 @@ def test_numbers_of_numpy_and_torch_are_numbers() -> None:
     )
     assert torch.equal(plain.local_weight, other.local_weight)
     assert type(other.num_classes) is int
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"betas": "a"}, r"betas must be two numbers in \[0, 1\), got the text 'a'"),
+        ({"betas": (0.9,)}, r"betas must be two numbers in \[0, 1\), got a tuple"),
+        ({"betas": (0.9, None)}, r"betas must be two numbers in \[0, 1\), got None"),
+        ({"betas": (0.9, 1.0)}, r"betas must be in \[0, 1\), got \(0.9, 1.0\)"),
+        ({"epsilon": "1e-8"}, "epsilon must be a number, got the text '1e-8'"),
+    ],
+)
+def test_adamw_refuses_what_is_no_number(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(HeadInputError, match=complaint):
+        AdamW(**wrong)
+
+
+@pytest.mark.parametrize("name", [3, None, CosFace, ["cosface"]])
+def test_a_loss_is_asked_for_by_its_name(name: Any) -> None:
+    with pytest.raises(HeadInputError, match="a loss's name is expected, such as 'cosface', got"):
+        make_margin(name)
