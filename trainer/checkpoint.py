@@ -77,11 +77,6 @@ def checkpoint_steps(run: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def latest_checkpoint(run: Path) -> Path | None:
-    """The newest finished checkpoint of a run; None if it has none."""
-    return next(reversed(checkpoint_steps(run).values()), None)
-
-
 def remove_leftovers(run: Path) -> None:
     """Remove what a run that was killed was writing or removing; only for who holds the run's lock."""
     folder = run / "checkpoints"

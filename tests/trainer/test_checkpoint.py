@@ -16,7 +16,6 @@ from trainer.checkpoint import (
     NotWritten,
     Tensors,
     checkpoint_steps,
-    latest_checkpoint,
     load_head,
     read_state,
     remove_leftovers,
@@ -148,8 +147,8 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
 def test_half_a_checkpoint_is_none(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / "checkpoints" / ".step-00000002.tmp").mkdir()
-    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-00000001"
-    assert latest_checkpoint(tmp_path / "elsewhere") is None
+    assert list(checkpoint_steps(tmp_path).values())[-1] == tmp_path / "checkpoints" / "step-00000001"
+    assert checkpoint_steps(tmp_path / "elsewhere") == {}
 
 
 def test_what_a_killed_run_leaves_is_removed(tmp_path: Path) -> None:
